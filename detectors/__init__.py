@@ -1,0 +1,1 @@
+"""Deepfake detectors: training, prediction and evaluation over the store that `preprocess` builds."""

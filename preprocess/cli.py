@@ -1,0 +1,79 @@
+"""What every stage's command line shares: errors that a user can act on, progress, the device."""
+
+from __future__ import annotations
+
+import logging
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+log = logging.getLogger("preprocess")
+
+# Seconds between two plain progress lines in a log file.
+LOG_INTERVAL_SECONDS = 15.0
+
+
+class UserError(Exception):
+    """A mistake that the user can mend. The message names the thing, the value found and the way out."""
+
+
+def run_command(main: Callable[[], None]) -> None:
+    """Run a stage's `main`, print a `UserError` as one line without a traceback, and set the exit code.
+
+    Exit code 0: done; 1: a mistake that the message explains; anything else is a bug with its traceback.
+    """
+    logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(message)s")
+    try:
+        main()
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def progress(items: Iterable[T], *, total: int, description: str, unit: str = "video") -> Iterator[T]:
+    """Yield the items with a tqdm bar on a terminal, or with a plain line every 15 s in a log.
+
+    Args:
+        items: What to go through.
+        total: How many there are.
+        description: What is being done, in two or three words.
+        unit: What one item is; the rate is given in it.
+    """
+    if sys.stderr.isatty():
+        yield from tqdm(items, total=total, desc=description, unit=unit, smoothing=0.1)
+        return
+    begin = last = time.monotonic()
+    done = 0
+    for item in items:
+        yield item
+        done += 1
+        now = time.monotonic()
+        if now - last >= LOG_INTERVAL_SECONDS:
+            log.info("%s: %d of %d %ss, %.2f %s/s", description, done, total, unit, done / (now - begin), unit)
+            last = now
+    seconds = max(time.monotonic() - begin, 1e-9)
+    log.info("%s: %d of %d %ss in %.1f s, %.2f %s/s", description, done, total, unit, seconds, done / seconds, unit)
+
+
+def pick_device(name: str) -> str:
+    """Turn `auto`, `cpu`, `cuda` or `cuda:<n>` into a device that exists.
+
+    Raises:
+        UserError: CUDA is asked for and there is none.
+    """
+    import torch
+
+    if name == "auto":
+        return "cuda" if torch.cuda.is_available() else "cpu"
+    if name.startswith("cuda") and not torch.cuda.is_available():
+        raise UserError(f"device {name!r} is asked for, but PyTorch sees no CUDA GPU; use 'cpu' or 'auto'")
+    if name != "cpu" and not name.startswith("cuda"):
+        raise UserError(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:<number>")
+    return name

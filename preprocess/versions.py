@@ -1,0 +1,18 @@
+"""One integer per stage. Raise it when a change in the code changes that stage's results.
+
+The workflow passes it to every rule as a parameter, so a raised version reruns that stage and
+everything below it, while other edits in the code rerun nothing.
+"""
+
+SYNTHETIC = 1
+INDEX = 1
+FRAMES = 1
+FACES = 1
+CROPS = 1
+LANDMARKS = 1
+MASKS = 1
+SAMPLES = 1
+PREDICTOR = 1
+TRAIN = 1
+PREDICT = 1
+EVALUATE = 1
