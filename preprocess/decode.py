@@ -1,0 +1,93 @@
+"""Pixels of chosen frames, in one forward pass over the file.
+
+Frames are found by their time, not by counting what the decoder gives: a decoder drops what it cannot
+decode, and counting would then give every later frame a wrong index. PyAV is the decoder because it says
+the time of each frame. decord, as fast on the same files, repeats its last frame in place of what does not
+decode, and mangles rotated videos (docs/decoding.md holds the measurements).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+
+import av
+import numpy as np
+from PIL import Image, ImageOps
+
+from preprocess.probe import frame_times
+
+# Two frames are never this close; times that come from the same integer pts agree far better.
+_SAME_TIME_SECONDS = 1e-4
+
+
+def read_frames(path: str | Path, frame_indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Decode the chosen frames of a video, in order.
+
+    Args:
+        path: Video file.
+        frame_indices: Indices into `preprocess.probe.frame_times(path)`, in any order.
+
+    Yields:
+        `(frame_index, frame)` with the frame as RGB uint8 `(height, width, 3)`, display-oriented. A frame that
+        does not decode is left out: compare with what was asked for.
+
+    Raises:
+        preprocess.probe.ProbeError: The file cannot be opened or holds no video.
+    """
+    wanted = sorted(set(frame_indices))
+    if not wanted:
+        return
+    times = frame_times(path)
+    in_file = [index for index in wanted if index < len(times)]
+    if not in_file:
+        return
+    next_wanted = 0
+    for pts_seconds, frame in _decoded(path):
+        while next_wanted < len(in_file) and times[in_file[next_wanted]] < pts_seconds - _SAME_TIME_SECONDS:
+            next_wanted += 1  # its time has passed: it did not decode
+        if next_wanted == len(in_file):
+            return
+        index = in_file[next_wanted]
+        if abs(times[index] - pts_seconds) <= _SAME_TIME_SECONDS:
+            yield index, _upright(frame)
+            next_wanted += 1
+            if next_wanted == len(in_file):
+                return
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Read an image file as RGB uint8 `(height, width, 3)`, turned upright by its EXIF orientation.
+
+    Raises:
+        OSError: The file is not an image that Pillow reads.
+    """
+    with Image.open(path) as image:
+        upright = ImageOps.exif_transpose(image)
+        if upright.mode.startswith("I;16"):
+            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
+        return np.asarray(upright.convert("RGB"))
+
+
+def _decoded(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
+    """Every frame that decodes, with its time; a packet that the decoder rejects is passed over."""
+    with av.open(str(path), metadata_errors="ignore") as container:
+        stream = container.streams.video[0]
+        stream.thread_type = "NONE"  # the caller decodes several videos at once
+        try:
+            for packet in container.demux(stream):
+                try:
+                    frames = packet.decode()
+                except av.FFmpegError:
+                    continue
+                for frame in frames:
+                    if frame.pts is not None:
+                        yield float(frame.pts * stream.time_base), frame
+        except av.FFmpegError:
+            return  # the file ends in the middle of a packet
+
+
+def _upright(frame: av.VideoFrame) -> np.ndarray:
+    pixels = frame.to_ndarray(format="rgb24")
+    # frame.rotation is counter-clockwise, as np.rot90 is
+    return np.ascontiguousarray(np.rot90(pixels, round(frame.rotation / 90)))

@@ -1,0 +1,107 @@
+"""Choose the frames of each video: `python -m preprocess.frames --help`.
+
+Reads the list of a shard and the videos' packets; decodes nothing. Every sampled frame has its exact time,
+also in videos of variable frame rate.
+"""
+
+from __future__ import annotations
+
+import argparse
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from preprocess import versions
+from preprocess.cli import progress, run_command
+from preprocess.probe import ProbeError, frame_times
+from preprocess.schemas import FRAMES, NO_FRAMES, OK
+from preprocess.settings import load_settings, setting, settings_json
+from preprocess.store import Origin, read_rows, write_table
+
+
+@dataclass(frozen=True)
+class FramesSettings:
+    """Which frames of a video are used."""
+
+    mode: str = setting(
+        "uniform", "How frames are chosen: n_frames evenly spaced, every stride-th, or one run of n_frames.",
+        choices=("uniform", "stride", "clip"),
+    )  # fmt: skip
+    n_frames: int = setting(32, "Frames a video in the modes uniform and clip (studies use 10, 32, 50).", minimum=1)
+    stride: int = setting(10, "Distance between frames in the mode stride; 1 takes every frame.", minimum=1)
+
+
+def sample_frames(n_frames: int, settings: FramesSettings) -> np.ndarray:
+    """Indices of the frames to use, ascending and without repetition.
+
+    `uniform` cuts the video into equal parts and takes the middle of each, so a fade-in or the last,
+    often broken, frame is never chosen; `clip` takes consecutive frames from the middle.
+
+    Args:
+        n_frames: Frames in the video.
+        settings: How to choose.
+
+    Returns:
+        (n,) int64; all frames when the video has fewer than asked for.
+    """
+    if settings.mode == "stride":
+        return np.arange(0, n_frames, settings.stride)
+    if n_frames <= settings.n_frames:
+        return np.arange(n_frames)
+    if settings.mode == "clip":
+        begin = (n_frames - settings.n_frames) // 2
+        return np.arange(begin, begin + settings.n_frames)
+    return ((np.arange(settings.n_frames) + 0.5) * n_frames / settings.n_frames).astype(np.int64)
+
+
+def frame_rows(video: dict, root: Path, settings: FramesSettings) -> list[dict]:
+    """Rows of `schemas.FRAMES` for one row of the index; one row with a status when there is no frame."""
+    if video["kind"] == "image":
+        return [_row(video, 0, 0.0)]
+    try:
+        times = frame_times(root / video["path"])
+    except ProbeError as error:
+        return [_row(video, None, None, error.status, error.message)]
+    if len(times) == 0:
+        return [_row(video, None, None, NO_FRAMES, "the file holds no video packet")]
+    return [_row(video, int(index), float(times[index])) for index in sample_frames(len(times), settings)]
+
+
+def sample_shard(videos: list[dict], root: Path, settings: FramesSettings, threads: int) -> list[dict]:
+    """Rows of `schemas.FRAMES` for the videos of a shard that the index could open."""
+    usable = [video for video in videos if video["status"] == OK]
+    with ThreadPoolExecutor(threads) as pool:
+        results = pool.map(lambda video: frame_rows(video, root, settings), usable)
+        found = progress(results, total=len(usable), description="sample frames")
+        return [row for rows in found for row in rows]
+
+
+def _row(video: dict, index: int | None, pts_seconds: float | None, status: str = OK, message: str = "") -> dict:
+    return {
+        "video_id": video["video_id"],
+        "frame_index": index,
+        "pts_seconds": pts_seconds,
+        "status": status,
+        "message": message,
+    }
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, type=Path, help="list of the shard, data/index/<data set>/<shard>.parquet")
+    parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(FramesSettings())}")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    settings = load_settings(FramesSettings, args.settings)
+    rows = sample_shard(read_rows(args.list), args.root, settings, args.threads)
+    origin = Origin(args.list.parent.name, "frames", settings_json(settings), versions.FRAMES, args.list.stem)
+    write_table(args.output, rows, FRAMES, origin)
+
+
+if __name__ == "__main__":
+    run_command(main)
