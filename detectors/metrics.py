@@ -1,0 +1,139 @@
+"""Metrics of a deepfake detector: what a table of labels and scores says.
+
+Labels are 0 (real) and 1 (fake); a score is the probability that the face is fake. A score at or above
+the threshold counts as fake. A metric that is not defined for the given samples is NaN, never 0: a set
+of one class has no ROC curve, a set without fakes no sensitivity.
+
+scikit-learn computes whatever it has. It has no equal error rate, and no fast bootstrap of the AUC.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score, roc_curve
+
+METRICS = ("accuracy", "auc", "ap", "eer", "log_loss", "f1", "sensitivity", "specificity")
+
+# Scores are stored in single precision, where the number next to 1 is 1 - 6e-8: a certain and wrong
+# detector loses -ln(1e-7) = 16.1, not infinity.
+LOG_LOSS_CLIP = 1e-7
+
+
+def detection_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
+    """All of `METRICS` for one set of samples (or of videos).
+
+    Args:
+        labels: (N,) 0 real, 1 fake.
+        scores: (N,) probability of being fake, in [0, 1].
+        threshold: A score at or above it counts as fake. NaN when there is none: then accuracy, F1,
+            sensitivity and specificity are not defined.
+
+    Returns:
+        Metric by name; NaN where it is not defined. AUC, AP and EER need both classes; sensitivity and F1
+        need a fake, specificity a real. The log loss clips scores to [1e-7, 1 - 1e-7].
+    """
+    labels, scores = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
+    metrics = dict.fromkeys(METRICS, np.nan)
+    if len(labels) == 0:
+        return metrics
+    has_real, has_fake = bool((labels == 0).any()), bool((labels == 1).any())
+    metrics["log_loss"] = log_loss(labels, np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP), labels=[0, 1])
+    if has_real and has_fake:
+        metrics["auc"] = roc_auc_score(labels, scores)
+        metrics["ap"] = average_precision_score(labels, scores)
+        metrics["eer"] = equal_error_rate(labels, scores)[0]
+    if not np.isnan(threshold):
+        called_fake = scores >= threshold
+        metrics["accuracy"] = accuracy_score(labels, called_fake)
+        if has_fake:
+            metrics["f1"] = f1_score(labels, called_fake, zero_division=0)
+            metrics["sensitivity"] = called_fake[labels == 1].mean()
+        if has_real:
+            metrics["specificity"] = 1 - called_fake[labels == 0].mean()
+    return {name: float(value) for name, value in metrics.items()}
+
+
+def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:
+    """The equal error rate, and the threshold that comes nearest to it.
+
+    The rate is where the ROC curve, its points joined by straight lines, meets the line of equal false
+    positive and false negative rate. The curve's corners are the only thresholds that exist, so the
+    threshold belongs to the corner at which the two rates differ least. Any threshold between that
+    corner's score and the next lower score classifies these samples alike; the middle is returned,
+    because on other samples an edge would be wrong for every score a hair below it.
+
+    Args:
+        labels: (N,) 0 real, 1 fake, both present.
+        scores: (N,) finite; higher means fake.
+
+    Returns:
+        The rate, in [0, 1], and the threshold; NaN and NaN when a class is absent.
+    """
+    labels, scores = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
+    if len(np.unique(labels)) < 2:
+        return float("nan"), float("nan")
+    false_positive, true_positive, thresholds = roc_curve(labels, scores, drop_intermediate=False)
+    # from -1 at (0, 0), where nothing is called fake, up to 1 at (1, 1)
+    gap = false_positive - (1 - true_positive)
+    after = int(np.argmax(gap >= 0))
+    before = after - 1
+    along = -gap[before] / (gap[after] - gap[before])
+    rate = false_positive[before] + along * (false_positive[after] - false_positive[before])
+    # corner 0 has the threshold infinity, and no set of samples needs it
+    corner = 1 + int(np.argmin(np.abs(gap[1:])))
+    next_lower = thresholds[min(corner + 1, len(thresholds) - 1)]
+    return float(rate), float((thresholds[corner] + next_lower) / 2)
+
+
+def video_scores(samples: pd.DataFrame) -> pd.DataFrame:
+    """Score of every video: the mean over its samples, that is over all faces of all its predicted frames.
+
+    Args:
+        samples: One row per sample with `video_id`, `label` and `score`.
+
+    Returns:
+        One row per video, sorted by `video_id`: `video_id`, `label`, `score` (float64).
+    """
+    by_video = samples.assign(score=samples["score"].astype(np.float64)).groupby("video_id", sort=True)
+    return by_video.agg(label=("label", "first"), score=("score", "mean")).reset_index()
+
+
+def bootstrap_auc(labels: np.ndarray, scores: np.ndarray, *, n_resamples: int, seed: int) -> np.ndarray:
+    """AUC of bootstrap resamples, drawn with replacement among the reals and among the fakes.
+
+    Drawing within each class (stratified) keeps their numbers, so every resample has an AUC. The same labels
+    in the same order and the same seed give the same draws, whatever the scores: resample i of two
+    detectors (or of two training seeds) holds the same videos.
+
+    Args:
+        labels: (N,) 0 real, 1 fake, both present.
+        scores: (N,) finite; higher means fake.
+        n_resamples: How many.
+        seed: Of the draws.
+
+    Returns:
+        (n_resamples,) exact AUC of each resample, ties counting one half. Empty when a class is absent.
+    """
+    labels, scores = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
+    real, fake = scores[labels == 0], scores[labels == 1]
+    if len(real) == 0 or len(fake) == 0:
+        return np.empty(0)
+    # The order of the scores is the same in every resample, only the counts differ: one sort serves all.
+    order = np.argsort(real, kind="stable")
+    real = real[order]
+    n_below, n_below_or_tied = np.searchsorted(real, fake, "left"), np.searchsorted(real, fake, "right")
+    rng = np.random.default_rng(seed)
+    aucs = np.empty(n_resamples)
+    for resample in range(n_resamples):
+        real_counts, fake_counts = draw_counts(rng, len(real)), draw_counts(rng, len(fake))
+        beaten = np.concatenate(([0], np.cumsum(real_counts[order])))
+        # Mann-Whitney U, doubled so that a tie is the whole number 1
+        doubled_wins = fake_counts @ (beaten[n_below] + beaten[n_below_or_tied])
+        aucs[resample] = doubled_wins / (2 * len(real) * len(fake))
+    return aucs
+
+
+def draw_counts(rng: np.random.Generator, n_items: int) -> np.ndarray:
+    """How often each of n items is in one bootstrap resample of size n: (n_items,) int64."""
+    return np.bincount(rng.integers(n_items, size=n_items), minlength=n_items)
