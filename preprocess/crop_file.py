@@ -10,6 +10,7 @@
     /crops/crop_to_frame    (N, 2, 3) float64  affine: frame (x, y) = A @ (x, y, 1) of the crop
     /crops/padding_px       (N, 4)    int32    left, top, right, bottom: frame pixels of the window that lie outside
                                                the frame and are black in the crop
+    /crops/sharpness        (N,)      float32  variance of the Laplacian of the grey face box at 128 x 128 px; NaN: lost
     /crops/status, message  (N,)      str      `ok`, or why the crop was lost
     /images/encoded, offset                    PNG of crop i: encoded[offset[i]:offset[i + 1]]
 
@@ -18,7 +19,8 @@ Rows are sorted by video, frame and track. Point coordinates have pixel centres 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import cv2
@@ -27,7 +29,7 @@ import numpy as np
 
 from preprocess.cli import UserError
 from preprocess.schemas import OK
-from preprocess.store import BlobReader
+from preprocess.store import BlobReader, BlobWriter, Origin, create_h5
 
 
 @dataclass(frozen=True)
@@ -44,6 +46,7 @@ class Crop:
         crop_to_frame: (2, 3) affine from crop to frame points.
         padding_px: (left, top, right, bottom) of the window outside the frame, in frame pixels.
         encoded: PNG bytes; empty when the crop was lost.
+        sharpness: Variance of the Laplacian of the face box at 128 x 128 px.
         status: `ok`, or why the crop was lost.
         message: Why, in words.
     """
@@ -57,6 +60,7 @@ class Crop:
     crop_to_frame: np.ndarray
     padding_px: tuple[int, int, int, int]
     encoded: bytes
+    sharpness: float = float("nan")
     status: str = OK
     message: str = ""
 
@@ -76,6 +80,36 @@ def decode_png(encoded: bytes) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None:
+    """Write the crops file of a shard; the crops come sorted by video, frame and track.
+
+    Only the columns are held in memory: the images go to the file as they come.
+    """
+    videos: dict[str, int] = {}
+    rows: list[Crop] = []
+    with create_h5(path, origin) as file:
+        images = BlobWriter(file.create_group("images"))
+        for crop in crops:
+            images.append(crop.encoded)
+            videos.setdefault(crop.video_id, len(videos))
+            rows.append(replace(crop, encoded=b""))
+        images.close()
+        text = h5py.string_dtype()
+        file.create_dataset("videos/video_id", data=np.array(list(videos), object), dtype=text)
+        columns = file.create_group("crops")
+        columns["video"] = np.array([videos[crop.video_id] for crop in rows], np.int32)
+        columns["frame_index"] = np.array([crop.frame_index for crop in rows], np.int32)
+        columns["pts_seconds"] = np.array([crop.pts_seconds for crop in rows], np.float64)
+        columns["track_id"] = np.array([crop.track_id for crop in rows], np.int32)
+        columns["box"] = np.array([crop.box for crop in rows], np.float32).reshape(-1, 4)
+        columns["size"] = np.array([crop.size for crop in rows], np.int32).reshape(-1, 2)
+        columns["crop_to_frame"] = np.array([crop.crop_to_frame for crop in rows], np.float64).reshape(-1, 2, 3)
+        columns["padding_px"] = np.array([crop.padding_px for crop in rows], np.int32).reshape(-1, 4)
+        columns["sharpness"] = np.array([crop.sharpness for crop in rows], np.float32)
+        columns.create_dataset("status", data=np.array([crop.status for crop in rows], object), dtype=text)
+        columns.create_dataset("message", data=np.array([crop.message for crop in rows], object), dtype=text)
+
+
 class CropReader:
     """Read the crops file of a shard. Not for sharing across a fork: open one in each worker.
 
@@ -88,6 +122,7 @@ class CropReader:
         size: (N, 2) int32, height and width of each stored crop.
         crop_to_frame: (N, 2, 3) float64.
         padding_px: (N, 4) int32.
+        sharpness: (N,) float32.
         status, message: (N,) object arrays.
 
     Raises:
@@ -110,6 +145,7 @@ class CropReader:
         self.size = crops["size"][:]
         self.crop_to_frame = crops["crop_to_frame"][:]
         self.padding_px = crops["padding_px"][:]
+        self.sharpness = crops["sharpness"][:]
         self.status = crops["status"].asstr()[:]
         self.message = crops["message"].asstr()[:]
         self._images = BlobReader(self._file["images"])

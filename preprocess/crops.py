@@ -1,0 +1,237 @@
+"""Cut face crops with a margin, without loss: `python -m preprocess.crops --help`.
+
+Crops keep the resolution of the video and a loose margin; a detector cuts its own crop from them, so one
+extraction serves every detector. The layout of the file is described in `preprocess.crop_file`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+
+from preprocess import versions
+from preprocess.cli import UserError, progress, run_command
+from preprocess.crop_file import Crop, encode_png, write_crops
+from preprocess.decode import read_frames, read_image
+from preprocess.parallel import ordered_map
+from preprocess.probe import ProbeError
+from preprocess.schemas import OK, UNDECODED
+from preprocess.settings import load_settings, setting, settings_json
+from preprocess.store import Origin, read_rows
+
+_SHARPNESS_SIDE_PX = 128
+
+
+@dataclass(frozen=True)
+class CropsSettings:
+    """How much of the frame is kept around a face."""
+
+    margin: str = setting(
+        "0.5", "Room around the box on each side: a fraction of its width and height, or pixels as in '30px'."
+    )
+    max_size_px: int | None = setting(
+        None, "Longer side above which a crop is reduced (area resampling); null keeps every pixel.", minimum=16
+    )
+    png_level: int = setting(1, "PNG effort from 0 (fast) to 9 (small); crops are lossless at any.", minimum=0)
+
+
+def parse_margin(margin: str) -> tuple[float, str]:
+    """Read a margin such as `0.5` (of the box) or `30px`.
+
+    Returns:
+        The number and its unit, `box` or `px`.
+
+    Raises:
+        UserError: The text is neither, or the number is negative.
+    """
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(px)?", margin.strip())
+    if not match:
+        raise UserError(
+            f"crops.margin: found {margin!r}; allowed: a fraction of the box such as '0.5', or pixels, '30px'"
+        )
+    return float(match[1]), "px" if match[2] else "box"
+
+
+def crop_window(box: np.ndarray, margin: str) -> tuple[int, int, int, int]:
+    """The window of a crop: the box and its margin, grown to whole pixels.
+
+    Args:
+        box: (4,) x0, y0, x1, y1 in frame pixels.
+        margin: See `CropsSettings.margin`.
+
+    Returns:
+        x0, y0, x1, y1 in frame pixels, x1 and y1 exclusive; may reach beyond the frame.
+    """
+    x0, y0, x1, y1 = (float(value) for value in box)
+    amount, unit = parse_margin(margin)
+    margin_x, margin_y = (amount, amount) if unit == "px" else (amount * (x1 - x0), amount * (y1 - y0))
+    return (
+        int(np.floor(x0 - margin_x)),
+        int(np.floor(y0 - margin_y)),
+        int(np.ceil(x1 + margin_x)),
+        int(np.ceil(y1 + margin_y)),
+    )
+
+
+def cut_window(frame: np.ndarray, window: tuple[int, int, int, int]) -> tuple[np.ndarray, tuple[int, int, int, int]]:
+    """Cut a window from a frame; what lies outside the frame is black.
+
+    Args:
+        frame: `(height, width, 3)` or `(height, width)` uint8.
+        window: x0, y0, x1, y1 in frame pixels.
+
+    Returns:
+        The pixels, and the padding (left, top, right, bottom) in pixels.
+    """
+    height, width = frame.shape[:2]
+    x0, y0, x1, y1 = window
+    # a window that lies wholly outside is all padding
+    inner_x0, inner_x1 = (int(value) for value in np.clip((x0, x1), 0, width))
+    inner_y0, inner_y1 = (int(value) for value in np.clip((y0, y1), 0, height))
+    left, top = min(inner_x0 - x0, x1 - x0), min(inner_y0 - y0, y1 - y0)
+    right, bottom = x1 - x0 - left - (inner_x1 - inner_x0), y1 - y0 - top - (inner_y1 - inner_y0)
+    inner = frame[inner_y0:inner_y1, inner_x0:inner_x1]
+    pixels = np.pad(inner, [(top, bottom), (left, right)] + [(0, 0)] * (frame.ndim - 2))
+    return pixels, (left, top, right, bottom)
+
+
+def cut_crop(frame: np.ndarray, face: dict, settings: CropsSettings) -> Crop:
+    """Cut one face from its frame.
+
+    Args:
+        frame: RGB uint8 `(height, width, 3)`.
+        face: A row of `schemas.FACES` with status `ok`.
+        settings: Margin and largest size.
+    """
+    box = np.array([face["x0"], face["y0"], face["x1"], face["y1"]], np.float32)
+    window = crop_window(box, settings.margin)
+    pixels, padding_px = cut_window(frame, window)
+    height, width = pixels.shape[:2]
+    longer = max(height, width)
+    if settings.max_size_px and longer > settings.max_size_px:
+        size = (max(1, width * settings.max_size_px // longer), max(1, height * settings.max_size_px // longer))
+        pixels = cv2.resize(pixels, size, interpolation=cv2.INTER_AREA)
+    scale_x, scale_y = width / pixels.shape[1], height / pixels.shape[0]
+    # pixel centres lie at whole numbers in the crop and in the frame, hence the halves
+    crop_to_frame = np.array(
+        [[scale_x, 0, window[0] + scale_x / 2 - 0.5], [0, scale_y, window[1] + scale_y / 2 - 0.5]], np.float64
+    )
+    return Crop(
+        video_id=face["video_id"],
+        frame_index=face["frame_index"],
+        pts_seconds=face["pts_seconds"],
+        track_id=face["track_id"],
+        box=box,
+        size=pixels.shape[:2],
+        crop_to_frame=crop_to_frame,
+        padding_px=padding_px,
+        encoded=encode_png(pixels, settings.png_level),
+        sharpness=face_sharpness(frame, box),
+    )
+
+
+def face_sharpness(frame: np.ndarray, box: np.ndarray) -> float:
+    """Variance of the Laplacian of the grey face at 128 x 128 px (Pech-Pacheco et al. 2000); NaN outside the frame."""
+    x0, y0 = np.clip(np.floor(box[:2]).astype(int), 0, None)
+    x1, y1 = np.ceil(box[2:]).astype(int)
+    face = frame[y0:y1, x0:x1]
+    if face.size == 0:
+        return float("nan")
+    side = (_SHARPNESS_SIDE_PX, _SHARPNESS_SIDE_PX)
+    grey = cv2.resize(cv2.cvtColor(face, cv2.COLOR_RGB2GRAY), side, interpolation=cv2.INTER_AREA)
+    return float(cv2.Laplacian(grey, cv2.CV_32F).var())
+
+
+def crop_video(video: dict, faces: list[dict], root: Path, settings: CropsSettings) -> list[Crop]:
+    """Cut every face of one video in one forward pass over the file.
+
+    Args:
+        video: Its row of the index.
+        faces: Its rows of `schemas.FACES` with status `ok`.
+        root: Raw folder of the data set.
+        settings: Margin and largest size.
+
+    Returns:
+        One crop per face, by frame and track; a face whose frame does not decode gives a crop without image.
+    """
+    by_frame = defaultdict(list)
+    for face in faces:
+        by_frame[face["frame_index"]].append(face)
+    cut: dict[int, list[Crop]] = {}
+    reason = "the frame did not decode"
+    try:
+        if video["kind"] == "image":
+            frames = iter([(0, read_image(root / video["path"]))])
+        else:
+            frames = read_frames(root / video["path"], by_frame)
+        for index, frame in frames:
+            cut[index] = [cut_crop(frame, face, settings) for face in by_frame[index]]
+    except (ProbeError, OSError) as error:
+        reason = str(error)
+    return [
+        crop
+        for index in sorted(by_frame)
+        for crop in cut.get(index) or [_lost_crop(face, reason) for face in by_frame[index]]
+    ]
+
+
+def crop_shard(
+    videos: list[dict], faces: list[dict], root: Path, settings: CropsSettings, threads: int
+) -> Iterator[Crop]:
+    """Crops of a shard, by video, frame and track, as they come."""
+    parse_margin(settings.margin)
+    by_video = defaultdict(list)
+    for face in faces:
+        if face["status"] == OK:
+            by_video[face["video_id"]].append(face)
+    with_faces = sorted((video for video in videos if video["video_id"] in by_video), key=lambda row: row["video_id"])
+    results = ordered_map(
+        lambda video: crop_video(video, by_video[video["video_id"]], root, settings), with_faces, threads
+    )
+    for crops in progress(results, total=len(with_faces), description="crop faces"):
+        yield from crops
+
+
+def _lost_crop(face: dict, reason: str) -> Crop:
+    return Crop(
+        video_id=face["video_id"],
+        frame_index=face["frame_index"],
+        pts_seconds=face["pts_seconds"],
+        track_id=face["track_id"],
+        box=np.array([face["x0"], face["y0"], face["x1"], face["y1"]], np.float32),
+        size=(0, 0),
+        crop_to_frame=np.full((2, 3), np.nan),
+        padding_px=(0, 0, 0, 0),
+        encoded=b"",
+        status=UNDECODED,
+        message=reason,
+    )
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, type=Path, help="list of the shard")
+    parser.add_argument("--faces", required=True, type=Path, help="faces of the shard (Parquet)")
+    parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
+    parser.add_argument("--output", required=True, type=Path, help="HDF5 file to write")
+    parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(CropsSettings())}")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    settings = load_settings(CropsSettings, args.settings)
+    # the threads decode and encode side by side; OpenCV's own would only compete with them
+    cv2.setNumThreads(1)
+    origin = Origin(args.list.parent.name, "crops", settings_json(settings), versions.CROPS, args.list.stem)
+    crops = crop_shard(read_rows(args.list), read_rows(args.faces), args.root, settings, args.threads)
+    write_crops(args.output, crops, origin)
+
+
+if __name__ == "__main__":
+    run_command(main)

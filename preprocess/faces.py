@@ -1,0 +1,304 @@
+"""Find faces in the sampled frames and link them into face tracks: `python -m preprocess.faces --help`.
+
+Faces are found in real videos; a fake inherits the boxes of the real video that it was made from, frame for
+frame, when frame count and size agree. Otherwise it is searched like a real one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import threading
+from collections import defaultdict
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import torch
+from facenet_pytorch import MTCNN
+
+from preprocess import versions
+from preprocess.cli import pick_device, progress, run_command
+from preprocess.decode import read_frames, read_image
+from preprocess.parallel import ordered_map
+from preprocess.probe import ProbeError
+from preprocess.schemas import FACES, NO_FACE, OK, UNDECODED
+from preprocess.settings import load_settings, setting, settings_json
+from preprocess.store import Origin, read_rows, write_table
+from preprocess.tracks import link_tracks
+
+# MTCNN's first network looks at 12 x 12 px; below this side of a face its boxes are too coarse.
+_DETECTION_FACE_PX = 20
+
+
+@dataclass(frozen=True)
+class FacesSettings:
+    """Which faces are found, and what makes a track."""
+
+    min_size_px: int = setting(
+        40, "Shorter side of the smallest face to keep; frames are searched at the scale that it allows.", minimum=12
+    )  # fmt: skip
+    score_threshold: float = setting(0.9, "MTCNN score below which a box is no face.", minimum=0.0)
+    iou_threshold: float = setting(0.3, "Least overlap of two boxes of a face track.", minimum=0.0)
+    max_gap: int = setting(2, "Sampled frames that a face may be unseen within its track.", minimum=0)
+    min_track_frames: int = setting(1, "Shortest face track to keep, in sampled frames.", minimum=1)
+    batch_size: int = setting(32, "Frames searched at once; lower it when the GPU's memory runs out.", minimum=1)
+    inherit: bool = setting(True, "Give a fake the boxes of its real video; false searches every video.")
+
+
+@dataclass(frozen=True)
+class FaceBoxes:
+    """Faces of one frame.
+
+    Attributes:
+        boxes: (n, 4) x0, y0, x1, y1 in frame pixels; may reach beyond the frame.
+        scores: (n,) MTCNN score in [0, 1].
+        points: (n, 5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth (as seen in the image).
+    """
+
+    boxes: np.ndarray
+    scores: np.ndarray
+    points: np.ndarray
+
+    def select(self, chosen: np.ndarray) -> FaceBoxes:
+        """The faces that `chosen`, a mask or indices, names."""
+        return FaceBoxes(self.boxes[chosen], self.scores[chosen], self.points[chosen])
+
+
+_NO_FACES = FaceBoxes(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
+
+
+class FaceDetector:
+    """MTCNN (Zhang et al. 2016, facenet-pytorch's weights) over batches of frames of one size.
+
+    Frames are searched at the scale at which the smallest wanted face has 20 px, which is what MTCNN's cost
+    depends on. Safe to call from several threads: they take turns on a GPU and run side by side on CPUs.
+
+    Args:
+        settings: Smallest face, score threshold, batch size.
+        device: `cpu` or `cuda`.
+    """
+
+    def __init__(self, settings: FacesSettings, device: str):
+        self._settings = settings
+        self.scale = min(1.0, _DETECTION_FACE_PX / settings.min_size_px)
+        self._mtcnn = MTCNN(
+            keep_all=True,
+            min_face_size=max(_DETECTION_FACE_PX, round(settings.min_size_px * self.scale)),
+            device=torch.device(device),
+            select_largest=False,
+        )
+        self._turn = contextlib.nullcontext() if device == "cpu" else threading.Lock()
+
+    def shrink(self, frame: np.ndarray) -> np.ndarray:
+        """The frame at the scale that is searched."""
+        if self.scale == 1.0:
+            return frame
+        size = (max(1, round(frame.shape[1] * self.scale)), max(1, round(frame.shape[0] * self.scale)))
+        return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+
+    def detect(self, shrunken: list[np.ndarray], size: tuple[int, int]) -> list[FaceBoxes]:
+        """Find the faces of frames of one video.
+
+        Args:
+            shrunken: Frames, each RGB uint8 at the scale of `shrink`, all of one size.
+            size: (height, width) of the frames before shrinking; boxes come in its pixels.
+
+        Returns:
+            Faces of each frame, best score first, rounded to 1/100 px.
+        """
+        found = []
+        step = self._settings.batch_size
+        for begin in range(0, len(shrunken), step):
+            found += self._detect_batch(np.stack(shrunken[begin : begin + step]), size)
+        return found
+
+    def _detect_batch(self, batch: np.ndarray, size: tuple[int, int]) -> list[FaceBoxes]:
+        if min(batch.shape[1:3]) < self._mtcnn.min_face_size:
+            return [_NO_FACES] * len(batch)
+        with self._turn:
+            all_boxes, all_scores, all_points = self._mtcnn.detect(batch, landmarks=True)
+        to_frame = np.array([size[1] / batch.shape[2], size[0] / batch.shape[1]])
+        faces = []
+        for boxes, scores, points in zip(all_boxes, all_scores, all_points, strict=True):
+            if boxes is None:
+                faces.append(_NO_FACES)
+                continue
+            boxes = np.asarray(boxes, np.float64) * np.tile(to_frame, 2)
+            scores = np.asarray(scores, np.float64)
+            points = np.asarray(points, np.float64) * to_frame
+            sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
+            keep = (scores >= self._settings.score_threshold) & (sides >= self._settings.min_size_px)
+            order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
+            faces.append(FaceBoxes(boxes.round(2), scores.round(4), points.round(2)).select(order))
+        return faces
+
+
+def track_video(
+    video: dict, frames: list[dict], root: Path, detector: FaceDetector, settings: FacesSettings
+) -> list[dict]:
+    """Find and link the faces of one video.
+
+    Args:
+        video: Its row of the index.
+        frames: Its rows of `schemas.FRAMES` with status `ok`.
+        root: Raw folder of the data set.
+        detector: The face detector.
+        settings: What makes a track.
+
+    Returns:
+        Rows of `schemas.FACES`, by frame, then track; a frame without a face has one row that says so.
+    """
+    shrunken: dict[int, np.ndarray] = {}
+    reason = "the frame did not decode; the file is shorter or more broken than its packets say"
+    try:
+        for index, frame in _pixels(root / video["path"], video["kind"], frames):
+            shrunken[index] = detector.shrink(frame)
+    except (ProbeError, OSError) as error:
+        reason = str(error)
+    decoded = sorted(shrunken)
+    faces = detector.detect([shrunken[index] for index in decoded], (video["height"], video["width"]))
+    ids = link_tracks(
+        [found.boxes for found in faces], iou_threshold=settings.iou_threshold, max_gap=settings.max_gap
+    )  # fmt: skip
+    lengths = np.bincount(np.concatenate([*ids, np.zeros(0, int)]).astype(int), minlength=1)
+    by_frame = dict(zip(decoded, zip(faces, ids, strict=True), strict=True))
+
+    rows = []
+    for frame in frames:
+        if frame["frame_index"] not in by_frame:
+            rows.append(_lost(frame, UNDECODED, reason))
+            continue
+        found, tracks = by_frame[frame["frame_index"]]
+        order = [face for face in np.argsort(tracks) if lengths[tracks[face]] >= settings.min_track_frames]
+        rows += [_found(frame, int(tracks[face]), found, face) for face in order]
+        if not order:
+            rows.append(_lost(frame, NO_FACE, ""))
+    return rows
+
+
+def track_shard(
+    videos: list[dict], frames: list[dict], root: Path, settings: FacesSettings, *, device: str, threads: int
+) -> list[dict]:
+    """Rows of `schemas.FACES` for a shard; see `track_video` and `inherit_faces`."""
+    by_video = defaultdict(list)
+    for frame in frames:
+        if frame["status"] == OK:
+            by_video[frame["video_id"]].append(frame)
+    usable = {video["video_id"]: video for video in videos if video["video_id"] in by_video}
+    # A single thread a video on CPUs: PyTorch's results then do not depend on the number of cores.
+    torch.set_num_threads(1)
+    detector = FaceDetector(settings, device)
+
+    def search(video: dict) -> list[dict]:
+        return track_video(video, by_video[video["video_id"]], root, detector, settings)
+
+    heirs = {key for key, video in usable.items() if settings.inherit and can_inherit(video, usable)}
+    found = {}
+    searched = [video for key, video in usable.items() if key not in heirs]
+    for rows in progress(ordered_map(search, searched, threads), total=len(searched), description="track faces"):
+        found[rows[0]["video_id"]] = rows
+
+    inherited = {}
+    for key in heirs:
+        inherited[key] = inherit_faces(by_video[key], found[usable[key]["source_id"]])
+    # a real video that lost frames, or decodes at other indices, cannot vouch for its fakes
+    orphans = [usable[key] for key, rows in inherited.items() if rows is None]
+    for rows in progress(ordered_map(search, orphans, threads), total=len(orphans), description="track other fakes"):
+        found[rows[0]["video_id"]] = rows
+    found.update({key: rows for key, rows in inherited.items() if rows is not None})
+    return [row for key in sorted(found) for row in found[key]]
+
+
+def can_inherit(video: dict, usable: dict[str, dict]) -> bool:
+    """Whether a fake agrees with its real video in frame count and size, and that video is in the shard."""
+    source = usable.get(video["source_id"])
+    return (
+        source is not None
+        and source["source_id"] is None
+        and all(source[key] == video[key] for key in ("n_frames", "height", "width"))
+    )
+
+
+def inherit_faces(frames: list[dict], source_faces: list[dict]) -> list[dict] | None:
+    """Faces of a fake from the faces of its real video, frame for frame.
+
+    Args:
+        frames: The fake's rows of `schemas.FRAMES`.
+        source_faces: The real video's rows of `schemas.FACES`.
+
+    Returns:
+        Rows of `schemas.FACES`, or None when the real video has not searched every one of the fake's frames.
+    """
+    by_frame = defaultdict(list)
+    for face in source_faces:
+        if face["status"] in (OK, NO_FACE):
+            by_frame[face["frame_index"]].append(face)
+    if any(frame["frame_index"] not in by_frame for frame in frames):
+        return None
+    return [
+        {
+            **face,
+            "video_id": frame["video_id"],
+            "pts_seconds": frame["pts_seconds"],
+            "inherited_from": face["video_id"],
+        }
+        for frame in frames
+        for face in by_frame[frame["frame_index"]]
+    ]
+
+
+def _pixels(path: Path, kind: str, frames: list[dict]):
+    if kind == "image":
+        return [(0, read_image(path))]
+    return read_frames(path, [frame["frame_index"] for frame in frames])
+
+
+def _found(frame: dict, track_id: int, faces: FaceBoxes, face: int) -> dict:
+    x0, y0, x1, y1 = faces.boxes[face].tolist()
+    return {
+        "video_id": frame["video_id"],
+        "frame_index": frame["frame_index"],
+        "pts_seconds": frame["pts_seconds"],
+        "track_id": track_id,
+        **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
+        "score": float(faces.scores[face]),
+        "points": faces.points[face].reshape(-1).tolist(),
+        "inherited_from": None,
+        "status": OK,
+        "message": "",
+    }
+
+
+def _lost(frame: dict, status: str, message: str) -> dict:
+    kept = {key: frame[key] for key in ("video_id", "frame_index", "pts_seconds")}
+    return {**kept, "status": status, "message": message}
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--list", required=True, type=Path, help="list of the shard")
+    parser.add_argument("--frames", required=True, type=Path, help="sampled frames of the shard (Parquet)")
+    parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(FacesSettings())}")
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+    parser.add_argument("--threads", type=int, default=1)
+    args = parser.parse_args()
+    settings = load_settings(FacesSettings, args.settings)
+    rows = track_shard(
+        read_rows(args.list),
+        read_rows(args.frames),
+        args.root,
+        settings,
+        device=pick_device(args.device),
+        threads=args.threads,
+    )
+    origin = Origin(args.list.parent.name, "faces", settings_json(settings), versions.FACES, args.list.stem)
+    write_table(args.output, rows, FACES, origin)
+
+
+if __name__ == "__main__":
+    run_command(main)
