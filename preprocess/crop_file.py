@@ -6,6 +6,7 @@
     /crops/pts_seconds      (N,)      float64
     /crops/track_id         (N,)      int32
     /crops/box              (N, 4)    float32  face box x0, y0, x1, y1 in frame pixels
+    /crops/score            (N,)      float32  score of the face detector
     /crops/size             (N, 2)    int32    height, width of the stored crop; 0, 0 when it was lost
     /crops/crop_to_frame    (N, 2, 3) float64  affine: frame (x, y) = A @ (x, y, 1) of the crop
     /crops/padding_px       (N, 4)    int32    left, top, right, bottom: frame pixels of the window that lie outside
@@ -42,6 +43,7 @@ class Crop:
         pts_seconds: Time of the frame.
         track_id: Face track.
         box: (4,) face box x0, y0, x1, y1 in frame pixels.
+        score: Score of the face detector, in [0, 1].
         size: (height, width) of the stored crop.
         crop_to_frame: (2, 3) affine from crop to frame points.
         padding_px: (left, top, right, bottom) of the window outside the frame, in frame pixels.
@@ -56,6 +58,7 @@ class Crop:
     pts_seconds: float
     track_id: int
     box: np.ndarray
+    score: float
     size: tuple[int, int]
     crop_to_frame: np.ndarray
     padding_px: tuple[int, int, int, int]
@@ -102,6 +105,7 @@ def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None
         columns["pts_seconds"] = np.array([crop.pts_seconds for crop in rows], np.float64)
         columns["track_id"] = np.array([crop.track_id for crop in rows], np.int32)
         columns["box"] = np.array([crop.box for crop in rows], np.float32).reshape(-1, 4)
+        columns["score"] = np.array([crop.score for crop in rows], np.float32)
         columns["size"] = np.array([crop.size for crop in rows], np.int32).reshape(-1, 2)
         columns["crop_to_frame"] = np.array([crop.crop_to_frame for crop in rows], np.float64).reshape(-1, 2, 3)
         columns["padding_px"] = np.array([crop.padding_px for crop in rows], np.int32).reshape(-1, 4)
@@ -119,6 +123,7 @@ class CropReader:
         frame_index, track_id: (N,) int32.
         pts_seconds: (N,) float64.
         box: (N, 4) float32, frame pixels.
+        score: (N,) float32.
         size: (N, 2) int32, height and width of each stored crop.
         crop_to_frame: (N, 2, 3) float64.
         padding_px: (N, 4) int32.
@@ -142,6 +147,7 @@ class CropReader:
         self.pts_seconds = crops["pts_seconds"][:]
         self.track_id = crops["track_id"][:]
         self.box = crops["box"][:]
+        self.score = crops["score"][:]
         self.size = crops["size"][:]
         self.crop_to_frame = crops["crop_to_frame"][:]
         self.padding_px = crops["padding_px"][:]

@@ -92,10 +92,10 @@ def cut_window(frame: np.ndarray, window: tuple[int, int, int, int]) -> tuple[np
     """
     height, width = frame.shape[:2]
     x0, y0, x1, y1 = window
-    # a window that lies wholly outside is all padding
     inner_x0, inner_x1 = (int(value) for value in np.clip((x0, x1), 0, width))
     inner_y0, inner_y1 = (int(value) for value in np.clip((y0, y1), 0, height))
-    left, top = min(inner_x0 - x0, x1 - x0), min(inner_y0 - y0, y1 - y0)
+    # a window that lies wholly outside is all padding
+    left, top = min(max(-x0, 0), x1 - x0), min(max(-y0, 0), y1 - y0)
     right, bottom = x1 - x0 - left - (inner_x1 - inner_x0), y1 - y0 - top - (inner_y1 - inner_y0)
     inner = frame[inner_y0:inner_y1, inner_x0:inner_x1]
     pixels = np.pad(inner, [(top, bottom), (left, right)] + [(0, 0)] * (frame.ndim - 2))
@@ -129,6 +129,7 @@ def cut_crop(frame: np.ndarray, face: dict, settings: CropsSettings) -> Crop:
         pts_seconds=face["pts_seconds"],
         track_id=face["track_id"],
         box=box,
+        score=face["score"],
         size=pixels.shape[:2],
         crop_to_frame=crop_to_frame,
         padding_px=padding_px,
@@ -206,6 +207,7 @@ def _lost_crop(face: dict, reason: str) -> Crop:
         pts_seconds=face["pts_seconds"],
         track_id=face["track_id"],
         box=np.array([face["x0"], face["y0"], face["x1"], face["y1"]], np.float32),
+        score=face["score"],
         size=(0, 0),
         crop_to_frame=np.full((2, 3), np.nan),
         padding_px=(0, 0, 0, 0),

@@ -1,0 +1,226 @@
+"""Collect what training reads, and the outcome of every video: `python -m preprocess.samples --help`.
+
+Two tables a data set: the samples (one row per face crop) and the ledger (one row per video of the index,
+whatever became of it).
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections import Counter
+from dataclasses import dataclass
+from pathlib import Path
+
+import h5py
+import numpy as np
+import pyarrow as pa
+
+from preprocess import versions
+from preprocess.cli import UserError, log, progress, run_command
+from preprocess.crop_file import CropReader
+from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, VIDEO_STATUS
+from preprocess.store import Origin, read_rows, read_table, write_table
+
+_FROM_INDEX = ("dataset", "label", "method", "compression", "split", "source_id", "source_group", "identities")
+
+
+@dataclass(frozen=True)
+class ShardFiles:
+    """The files of one shard, stage by stage."""
+
+    list: Path
+    frames: Path
+    faces: Path
+    crops: Path
+    landmarks: Path
+    masks: Path
+
+    @classmethod
+    def of(cls, data: Path, dataset: str, shard: str) -> ShardFiles:
+        """The files of a shard in a store: `<data>/<stage>/<dataset>/<shard>`."""
+        return cls(
+            list=data / "index" / dataset / f"{shard}.parquet",
+            frames=data / "frames" / dataset / f"{shard}.parquet",
+            faces=data / "faces" / dataset / f"{shard}.parquet",
+            crops=data / "crops" / dataset / f"{shard}.h5",
+            landmarks=data / "landmarks" / dataset / f"{shard}.parquet",
+            masks=data / "masks" / dataset / f"{shard}.h5",
+        )
+
+
+def collect_shard(files: ShardFiles, shard: str) -> tuple[pa.Table, list[dict]]:
+    """Samples and ledger of one shard.
+
+    Args:
+        files: The shard's files.
+        shard: Its name.
+
+    Returns:
+        A table of `schemas.SAMPLES` and rows of `schemas.LEDGER`.
+
+    Raises:
+        UserError: A file is absent, or crops, landmarks and masks do not belong together.
+    """
+    videos = read_table(files.list)
+    landmarks = read_table(files.landmarks, ["crop_row", "status"]).to_pydict()
+    with h5py.File(files.masks, "r") as masks:
+        mask_source = masks["mask_source"].asstr()[:]
+    with CropReader(files.crops) as crops:
+        rows = {"landmarks": len(landmarks["status"]), "masks": len(mask_source)}
+        for stage, count in rows.items():
+            if count != len(crops):
+                raise UserError(
+                    f"{getattr(files, stage)} has {count} rows and {files.crops} has {len(crops)}: "
+                    f"they come from different runs. Delete the {stage} file and run the same command again"
+                )
+        has_landmarks = np.array([status == OK for status in landmarks["status"]], bool)
+        samples = _samples(crops, videos, shard, has_landmarks, mask_source)
+        ledger = _ledger(
+            videos.to_pylist(), read_rows(files.frames), _face_counts(files.faces), crops, has_landmarks, mask_source
+        )
+    return samples, ledger
+
+
+def _samples(
+    crops: CropReader, videos: pa.Table, shard: str, has_landmarks: np.ndarray, mask_source: np.ndarray
+) -> pa.Table:
+    row_of_video = {video_id: row for row, video_id in enumerate(videos["video_id"].to_pylist())}
+    usable = np.flatnonzero(crops.status == OK)
+    video_rows = np.array([row_of_video[video_id] for video_id in crops.video_id[usable]], np.int64)
+    columns = {name: videos[name].take(pa.array(video_rows)) for name in _FROM_INDEX}
+    frame_index, track_id = crops.frame_index[usable], crops.track_id[usable]
+    columns |= {
+        "sample_id": [
+            f"{video_id}#{frame}#{track}"
+            for video_id, frame, track in zip(crops.video_id[usable], frame_index, track_id, strict=True)
+        ],
+        "video_id": crops.video_id[usable],
+        "shard": pa.repeat(shard, len(usable)),
+        "crop_row": usable,
+        "frame_index": frame_index,
+        "pts_seconds": crops.pts_seconds[usable],
+        "track_id": track_id,
+        **{name: crops.box[usable, side] for side, name in enumerate(("x0", "y0", "x1", "y1"))},
+        "has_landmarks": has_landmarks[usable],
+        "mask_source": mask_source[usable],
+        "sharpness": crops.sharpness[usable],
+        "score": crops.score[usable],
+    }
+    return pa.table({name: columns[name] for name in SAMPLES.names}).cast(SAMPLES)
+
+
+@dataclass(frozen=True)
+class _FaceCounts:
+    """What the faces stage saw of each video, by video_id."""
+
+    frames_with_face: Counter
+    frames_undecoded: Counter
+    tracks: Counter
+    message: dict[str, str]
+
+
+def _face_counts(path: Path) -> _FaceCounts:
+    table = read_table(path, ["video_id", "frame_index", "track_id", "status", "message"]).to_pydict()
+    rows = list(zip(*table.values(), strict=True))
+    with_face = {(video, frame) for video, frame, _, status, _ in rows if status == OK}
+    tracks = {(video, track) for video, _, track, status, _ in rows if status == OK}
+    return _FaceCounts(
+        frames_with_face=Counter(video for video, _ in with_face),
+        frames_undecoded=Counter(video for video, _, _, status, _ in rows if status == UNDECODED),
+        tracks=Counter(video for video, _ in tracks),
+        message={video: message for video, _, _, status, message in rows if status == UNDECODED},
+    )
+
+
+def _ledger(
+    videos: list[dict],
+    frames: list[dict],
+    faces: _FaceCounts,
+    crops: CropReader,
+    has_landmarks: np.ndarray,
+    mask_source: np.ndarray,
+) -> list[dict]:
+    n_sampled = Counter(frame["video_id"] for frame in frames if frame["status"] == OK)
+    frame_failure = {frame["video_id"]: frame for frame in frames if frame["status"] != OK}
+    good = crops.status == OK
+    n_crops = Counter(crops.video_id[good])
+    n_lost_crops = Counter(crops.video_id[~good])
+    n_landmarks = Counter(crops.video_id[good & has_landmarks])
+    n_masks = Counter(crops.video_id[good & (mask_source != "unknown")])
+    ledger = []
+    for video in videos:
+        key = video["video_id"]
+        stage, status, message = None, OK, ""
+        lost_frames = faces.frames_undecoded[key]
+        if video["status"] != OK:
+            stage, status, message = "index", video["status"], video["message"]
+        elif key in frame_failure:
+            stage, status, message = "frames", frame_failure[key]["status"], frame_failure[key]["message"]
+        elif lost_frames and lost_frames == n_sampled[key]:
+            stage, status, message = "faces", UNDECODED, faces.message[key]
+        elif not faces.tracks[key]:
+            stage, status = "faces", NO_FACE
+            message = f"no face in {n_sampled[key] - lost_frames} decoded frames"
+        elif not n_crops[key]:
+            stage, status, message = "crops", UNDECODED, f"none of {n_lost_crops[key]} faces could be cut"
+        elif lost_frames:
+            stage, status = "faces", PARTIAL
+            message = f"{lost_frames} of {n_sampled[key]} sampled frames did not decode"
+        elif n_lost_crops[key]:
+            stage, status = "crops", PARTIAL
+            message = f"{n_lost_crops[key]} faces lie in frames that did not decode"
+        elif video["message"]:
+            stage, status, message = "index", PARTIAL, video["message"]
+        ledger.append(
+            {
+                **{name: video[name] for name in LEDGER.names if name in video},
+                "stage": stage,
+                "status": status,
+                "message": message,
+                "n_frames_sampled": n_sampled[key],
+                "n_frames_with_face": faces.frames_with_face[key],
+                "n_tracks": faces.tracks[key],
+                "n_crops": n_crops[key],
+                "n_landmarks": n_landmarks[key],
+                "n_masks": n_masks[key],
+            }
+        )
+    return ledger
+
+
+def collect_dataset(data: Path, dataset: str, n_shards: int) -> tuple[pa.Table, list[dict]]:
+    """Samples, by shard and crop, and ledger, by video id, of a whole data set."""
+    tables, ledger = [], []
+    shards = [f"{shard:04d}" for shard in range(n_shards)]
+    for shard in progress(shards, total=n_shards, description="collect samples", unit="shard"):
+        samples, rows = collect_shard(ShardFiles.of(data, dataset, shard), shard)
+        tables.append(samples)
+        ledger += rows
+    return pa.concat_tables(tables), sorted(ledger, key=lambda row: row["video_id"])
+
+
+def describe_ledger(ledger: list[dict]) -> str:
+    """One line that counts the videos by status, the lost ones by reason."""
+    counts = Counter(row["status"] for row in ledger)
+    found = ", ".join(f"{counts[status]} {status}" for status in VIDEO_STATUS if counts[status])
+    return f"{len(ledger)} videos: {found}; {sum(row['n_crops'] for row in ledger)} face crops"
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--data", required=True, type=Path, help="folder of the store, with index/, frames/, faces/, …")
+    parser.add_argument("--dataset", required=True, help="name of the data set")
+    parser.add_argument("--n-shards", required=True, type=int)
+    parser.add_argument("--output", required=True, type=Path, help="samples (Parquet) to write")
+    parser.add_argument("--ledger", required=True, type=Path, help="ledger (Parquet) to write")
+    args = parser.parse_args()
+    samples, ledger = collect_dataset(args.data, args.dataset, args.n_shards)
+    origin = Origin(args.dataset, "samples", "{}", versions.SAMPLES)
+    write_table(args.ledger, ledger, LEDGER, origin)
+    write_table(args.output, samples, SAMPLES, origin)
+    log.info("%s: %s", args.dataset, describe_ledger(ledger))
+
+
+if __name__ == "__main__":
+    run_command(main)
