@@ -15,6 +15,7 @@ OK = "ok"
 # of a video, set by `index`
 MISSING = "missing"  # a list or metadata file names it, the folder does not hold it
 UNREADABLE = "unreadable"  # no decoder opens it, or it holds no video stream
+UNLABELLED = "unlabelled"  # the folder holds it, but nothing says whether it is real or fake
 # of a video or frame, set by `frames`, `faces`, `crops`
 NO_FRAMES = "no_frames"  # opens, but not one frame can be had
 UNDECODED = "undecoded"  # the frame was sampled but did not decode (a file shorter than it says)
@@ -22,7 +23,7 @@ NO_FACE = "no_face"
 # of a video, set by `samples`
 PARTIAL = "partial"  # usable, but frames were lost
 
-VIDEO_STATUS = (OK, PARTIAL, MISSING, UNREADABLE, NO_FRAMES, UNDECODED, NO_FACE)
+VIDEO_STATUS = (OK, PARTIAL, MISSING, UNREADABLE, UNLABELLED, NO_FRAMES, UNDECODED, NO_FACE)
 
 REAL = "real"  # the `method` of a real video
 ORIGINAL = "original"  # the `compression` of a collection that has only one
@@ -39,10 +40,10 @@ INDEX = pa.schema(
         ("dataset", pa.string()),
         ("path", pa.string()),  # relative to the data set's root
         ("kind", pa.string()),  # video or image
-        ("label", pa.int8()),  # 0 real, 1 fake
-        ("method", pa.string()),  # real, or the manipulation's name
+        ("label", pa.int8()),  # 0 real, 1 fake; null when unlabelled
+        ("method", pa.string()),  # real, or the manipulation's name; null when unlabelled
         ("compression", pa.string()),
-        ("split", pa.string()),  # train, val or test
+        ("split", pa.string()),  # train, val or test; null when the official lists put it in none
         ("source_id", pa.string()),  # video_id of the real video that a fake was made from; null when unknown
         ("source_group", pa.string()),  # a real video and every fake made from it share it
         ("identities", pa.list_(pa.string())),

@@ -1,0 +1,208 @@
+"""What a file really holds: its frames and their times counted from the packets, its display-oriented size.
+
+Headers of collected videos are often wrong (98 frames stated, 95 to be had) or say nothing (mkv), so the
+packets are the reference. Only the first frame is ever decoded.
+
+A frame is a packet with data that the container does not mark as cut away by an edit list. A packet that is
+cut short counts: the file says that a frame is there, and whether it decodes is for the decoder to say.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import struct
+from collections.abc import Iterator
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+
+import av
+import numpy as np
+from av.container import InputContainer
+from av.video.stream import VideoStream
+from PIL import Image, UnidentifiedImageError
+
+from preprocess.schemas import NO_FRAMES, UNREADABLE
+
+# Sniffed from the content. Pillow's other formats are no face images, and one of them (EPS) starts Ghostscript.
+IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
+# Containers that only name other files: opening one would read a video that is not this file.
+_PLAYLISTS = {"concat", "hls", "dash", "sdp"}
+_EXIF_ORIENTATION = 0x0112
+# Frame rate of a stream without any times, the default of FFmpeg's raw demuxers.
+_RAW_FPS = Fraction(25)
+
+
+class ProbeError(Exception):
+    """A file from which no frame can be had.
+
+    Attributes:
+        status: `unreadable` or `no_frames` (`preprocess.schemas`).
+        message: Why, in words.
+    """
+
+    def __init__(self, status: str, message: str):
+        super().__init__(message)
+        self.status = status
+        self.message = message
+
+
+@dataclass(frozen=True)
+class VideoInfo:
+    """What a video or image file holds.
+
+    Attributes:
+        codec: Codec of the video (`h264`), or format of the image (`png`), whatever the file's name says.
+        height: Pixels of the first decoded frame, display-oriented: after rotation metadata or EXIF orientation.
+            The sample aspect ratio is not applied; nothing is resampled.
+        width: As `height`.
+        n_frames: Frames counted from the packets; 1 for an image.
+        fps: Mean frame rate over the frames' times; None when unknown, and for an image.
+        duration_seconds: `n_frames / fps`; None when unknown, and for an image.
+    """
+
+    codec: str
+    height: int
+    width: int
+    n_frames: int
+    fps: float | None
+    duration_seconds: float | None
+
+
+@contextlib.contextmanager
+def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]:
+    """Open a video and choose its stream: the one that players show, never a cover picture beside it.
+
+    Raises:
+        ProbeError: `unreadable`: the file cannot be opened, is a list of other files, or holds no video stream
+            with a known codec.
+    """
+    path = os.path.abspath(path)  # a relative name such as `a:b.mp4` would read as a protocol
+    try:
+        if os.path.getsize(path) == 0:
+            raise ProbeError(UNREADABLE, "the file is empty (0 bytes)")
+        container = av.open(path, metadata_errors="replace", options={"protocol_whitelist": "file"})
+    except (OSError, av.FFmpegError) as error:
+        raise ProbeError(UNREADABLE, f"cannot be opened as a video: {error.strerror}") from error
+    with container:
+        if container.format.name in _PLAYLISTS:
+            raise ProbeError(UNREADABLE, f"is not a video but a list of other files ({container.format.name})")
+        stream = container.streams.best("video")
+        if stream is None:
+            raise ProbeError(UNREADABLE, f"holds no video stream ({container.format.long_name})")
+        if stream.codec_context is None:
+            raise ProbeError(UNREADABLE, "no decoder knows the codec of the video stream")
+        stream.codec_context.thread_count = 1  # callers read several videos at once
+        yield container, stream
+
+
+def probe_video(path: str | Path) -> VideoInfo:
+    """Count a video's frames and measure its size, decoding its first frame only.
+
+    Raises:
+        ProbeError: `unreadable` as `open_video`; `no_frames`: it opens, but no frame can be had.
+    """
+    with open_video(path) as (container, stream):
+        frame = None
+        shown = []
+        for packet in _packets(container, stream):
+            if frame is None:
+                frame = _first_frame(packet)
+            if not packet.is_discard:
+                shown.append((packet.pts, packet.dts))
+        if frame is None:
+            with contextlib.suppress(av.FFmpegError):
+                frame = next(iter(stream.decode(None)), None)
+        if not shown:
+            raise ProbeError(NO_FRAMES, "the video stream holds no frames")
+        if frame is None:
+            raise ProbeError(NO_FRAMES, f"none of {len(shown)} frames decodes")
+        ticks, time_base = _display_ticks(shown, stream)
+        fps = stream.average_rate
+        if ticks[-1] > ticks[0]:
+            fps = (len(ticks) - 1) / ((ticks[-1] - ticks[0]) * time_base)
+        turned = round(frame.rotation / 90) % 2 == 1
+        return VideoInfo(
+            codec=stream.codec_context.codec.canonical_name,
+            height=frame.width if turned else frame.height,
+            width=frame.height if turned else frame.width,
+            n_frames=len(ticks),
+            fps=float(fps) if fps else None,
+            duration_seconds=float(len(ticks) / fps) if fps else None,
+        )
+
+
+def frame_times(path: str | Path) -> np.ndarray:
+    """Times of a video's frames, without decoding.
+
+    Args:
+        path: Video file.
+
+    Returns:
+        (n_frames,) float64 pts_seconds in display order, on the stream's own clock: equal to PyAV's `frame.time`,
+        so the first is not always 0. Frames that the container gives no time are placed by their decoding time,
+        and by the frame rate when there is none either (raw streams).
+
+    Raises:
+        ProbeError: `unreadable` as `open_video`; `no_frames`: it opens, but holds no frame.
+    """
+    with open_video(path) as (container, stream):
+        shown = [(packet.pts, packet.dts) for packet in _packets(container, stream) if not packet.is_discard]
+        if not shown:
+            raise ProbeError(NO_FRAMES, "the video stream holds no frames")
+        ticks, time_base = _display_ticks(shown, stream)
+        return np.asarray(ticks, np.float64) * time_base.numerator / time_base.denominator
+
+
+def probe_image(path: str | Path) -> VideoInfo:
+    """Decode an image whatever its extension says, and measure it after EXIF orientation.
+
+    Raises:
+        ProbeError: `unreadable`: no image of `IMAGE_FORMATS`, or one that is damaged or cut short.
+    """
+    try:
+        if os.path.getsize(path) == 0:
+            raise ProbeError(UNREADABLE, "the file is empty (0 bytes)")
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
+            image.load()
+            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            width, height = image.size
+            codec = image.format.lower()
+    except UnidentifiedImageError as error:
+        raise ProbeError(UNREADABLE, f"is none of the image formats {', '.join(IMAGE_FORMATS)}") from error
+    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+        raise ProbeError(UNREADABLE, f"cannot be read as an image: {error}") from error
+    if turned:
+        height, width = width, height
+    return VideoInfo(codec, height, width, n_frames=1, fps=None, duration_seconds=None)
+
+
+def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Packets with data in file order, up to where the file ends or is cut short."""
+    packets = container.demux(stream)
+    while True:
+        try:
+            packet = next(packets)
+        except (StopIteration, av.error.InvalidDataError, av.error.EOFError):
+            return
+        except av.FFmpegError as error:
+            raise ProbeError(UNREADABLE, f"reading stops with an error: {error.strerror}") from error
+        if packet.size:
+            yield packet
+
+
+def _first_frame(packet: av.Packet) -> av.VideoFrame | None:
+    try:
+        return next(iter(packet.decode()), None)
+    except av.FFmpegError:
+        return None
+
+
+def _display_ticks(shown: list[tuple[int | None, int | None]], stream: VideoStream) -> tuple[list[int], Fraction]:
+    """Times of frames in display order as whole multiples of a time base, from each packet's `(pts, dts)`."""
+    pts, dts = zip(*shown, strict=True)
+    for ticks in (pts, dts):
+        if None not in ticks:
+            return sorted(ticks), stream.time_base
+    return list(range(len(shown))), 1 / (stream.average_rate or _RAW_FPS)
