@@ -1,0 +1,6 @@
+"""Synthetic collections: rendered talking heads in the published trees of real data sets, with known truth."""
+
+from preprocess.synthetic.face import FaceTruth, Pose, draw_person, render_portrait, sample_pose
+from preprocess.synthetic.identity import Identity, sample_identity
+
+__all__ = ["FaceTruth", "Identity", "Pose", "draw_person", "render_portrait", "sample_identity", "sample_pose"]
