@@ -33,8 +33,8 @@ _SHARPNESS_SIDE_PX = 128
 class CropsSettings:
     """How much of the frame is kept around a face."""
 
-    margin: str = setting(
-        "0.5", "Room around the box on each side: a fraction of its width and height, or pixels as in '30px'."
+    margin: str | float = setting(
+        0.5, "Room around the box on each side: a fraction of its width and height, or pixels as in '30px'."
     )
     max_size_px: int | None = setting(
         None, "Longer side above which a crop is reduced (area resampling); null keeps every pixel.", minimum=16
@@ -42,7 +42,7 @@ class CropsSettings:
     png_level: int = setting(1, "PNG effort from 0 (fast) to 9 (small); crops are lossless at any.", minimum=0)
 
 
-def parse_margin(margin: str) -> tuple[float, str]:
+def parse_margin(margin: str | float) -> tuple[float, str]:
     """Read a margin such as `0.5` (of the box) or `30px`.
 
     Returns:
@@ -51,7 +51,7 @@ def parse_margin(margin: str) -> tuple[float, str]:
     Raises:
         UserError: The text is neither, or the number is negative.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(px)?", margin.strip())
+    match = re.fullmatch(r"(\d+(?:\.\d+)?)(px)?", str(margin).strip())
     if not match:
         raise UserError(
             f"crops.margin: found {margin!r}; allowed: a fraction of the box such as '0.5', or pixels, '30px'"
@@ -59,7 +59,7 @@ def parse_margin(margin: str) -> tuple[float, str]:
     return float(match[1]), "px" if match[2] else "box"
 
 
-def crop_window(box: np.ndarray, margin: str) -> tuple[int, int, int, int]:
+def crop_window(box: np.ndarray, margin: str | float) -> tuple[int, int, int, int]:
     """The window of a crop: the box and its margin, grown to whole pixels.
 
     Args:

@@ -1,0 +1,43 @@
+# The commands of README.md. Everything is installed into .venv inside this folder.
+PYTHON ?= python3
+BIN := .venv/bin
+CORES ?= 12
+RESULT := results/ucf_multi/eval.csv
+
+.DEFAULT_GOAL := help
+.PHONY: help env run test test-slow lint schema clean
+
+help: ## what can be made
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+
+.venv/installed: pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+	  || { echo "error: Python 3.11 or newer is needed, $$($(PYTHON) --version) is found; try: make $(MAKECMDGOALS) PYTHON=python3.11"; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --editable ".[dev]"
+	@touch $@
+
+env: .venv/installed ## install everything into .venv
+
+run: env ## run the demonstration: raw videos to eval.csv
+	$(BIN)/snakemake --cores $(CORES) $(RESULT)
+	@echo "result: $(RESULT), figures: $(dir $(RESULT))figures"
+
+test: env ## lint and run the tests
+	$(MAKE) --no-print-directory lint
+	$(BIN)/python -m pytest -m "not slow"
+
+test-slow: env ## run the tests that take minutes
+	$(BIN)/python -m pytest -m slow
+
+lint: env
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/snakefmt --check Snakefile workflow
+	$(BIN)/snakemake --lint --quiet
+
+schema: env ## write the stages' settings into the config's schema
+	$(BIN)/python -m workflow.schemas.write_schema
+
+clean: ## remove what the demonstration made, keep the raw collections and .venv
+	rm -rf data/index data/frames data/faces data/crops data/landmarks data/masks data/samples results logs

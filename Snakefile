@@ -1,0 +1,73 @@
+# From raw deepfake videos to evaluated detectors. What to run is in config.yaml, how to run it in README.md.
+import os
+import sys
+
+from snakemake.exceptions import WorkflowError
+from snakemake.utils import min_version
+
+min_version("9.27")
+
+
+configfile: "config.yaml"
+
+
+# the rules' programs are modules of this repository, run by the Python that runs Snakemake
+sys.path.insert(0, workflow.basedir)
+shell.prefix(
+    f"export PATH='{os.path.dirname(sys.executable)}':\"$PATH\" PYTHONPATH='{workflow.basedir}'; "
+)
+
+from preprocess import versions
+from preprocess.cli import UserError
+from preprocess.config import (
+    check_config,
+    evaluate_settings,
+    experiment_settings,
+    resolve,
+)
+
+try:
+    check_config(config)
+except UserError as error:
+    raise WorkflowError(str(error))
+
+DATASETS = resolve(config)
+EXPERIMENTS = {
+    name: {
+        **experiment,
+        "settings": experiment_settings(config, name),
+        "evaluate": evaluate_settings(config),
+    }
+    for name, experiment in config.get("experiments", {}).items()
+}
+
+
+wildcard_constraints:
+    dataset="[A-Za-z0-9][A-Za-z0-9_-]*",
+    experiment="[A-Za-z0-9][A-Za-z0-9_-]*",
+    shard=r"\d{4}",
+    seed=r"\d+",
+
+
+localrules:
+    all,
+    index,
+    samples,
+
+
+rule all:
+    input:
+        expand("results/{experiment}/eval.csv", experiment=EXPERIMENTS),
+
+
+include: "workflow/rules/synthetic.smk"
+include: "workflow/rules/index.smk"
+include: "workflow/rules/frames.smk"
+include: "workflow/rules/faces.smk"
+include: "workflow/rules/crops.smk"
+include: "workflow/rules/landmarks.smk"
+include: "workflow/rules/masks.smk"
+include: "workflow/rules/samples.smk"
+include: "workflow/rules/train.smk"
+include: "workflow/rules/predict.smk"
+include: "workflow/rules/evaluate.smk"

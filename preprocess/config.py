@@ -1,0 +1,151 @@
+"""Check `config.yaml` and resolve what each rule reads from it.
+
+The schema (`workflow/schemas/config.schema.yaml`) checks names, types and ranges; `check_config` adds what a
+schema cannot say. The schema's part on the stages is written from their dataclasses, so that the Snakefile
+knows every default without importing PyTorch.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+from pathlib import Path
+
+import jsonschema
+import yaml
+
+from preprocess.cli import UserError
+from preprocess.settings import settings_json
+
+SCHEMA_PATH = Path(__file__).parent.parent / "workflow" / "schemas" / "config.schema.yaml"
+
+# Stages whose settings stand at the top of the config and may be overridden in a data set.
+STAGES = ("frames", "faces", "crops", "landmarks", "masks")
+
+# The predictor that the workflow itself trains, for the synthetic collections only.
+SYNTHETIC_PREDICTOR = "data/predictor/synthetic_81.dat"
+
+# Leaves landmarks and hull masks out; only detectors that need neither can then be trained.
+NO_PREDICTOR = "none"
+
+
+def read_schema() -> dict:
+    """The schema of `config.yaml`."""
+    return yaml.safe_load(SCHEMA_PATH.read_text())
+
+
+def check_config(config: dict) -> None:
+    """Check a config against the schema, then what names mean.
+
+    Raises:
+        UserError: Every mistake on a line of its own, with the key, the value found and what is allowed.
+    """
+    mistakes = _schema_mistakes(config) or _semantic_mistakes(config)
+    if mistakes:
+        raise UserError("config: " + "\n        ".join(mistakes))
+
+
+def resolve(config: dict) -> dict[str, dict]:
+    """What the rules need of each data set.
+
+    Returns:
+        For each data set: `layout`, `root`, `n_shards`, `shards` (names), `predictor`, `predictor_input` (a list
+        of the file, if there is one) and, for `index`, `synthetic` and each of `STAGES`, the resolved settings as
+        sorted JSON.
+    """
+    schema = read_schema()
+    resolved = {}
+    for name, dataset in config["datasets"].items():
+        stages = {stage: _defaults(schema, stage) | config.get(stage, {}) | dataset.get(stage, {}) for stage in STAGES}
+        predictor = stages["landmarks"].pop("predictor")
+        resolved[name] = {
+            "layout": dataset["layout"],
+            "root": dataset["root"],
+            "n_shards": dataset["n_shards"],
+            "shards": [f"{shard:04d}" for shard in range(dataset["n_shards"])],
+            "predictor": predictor,
+            "predictor_input": [] if predictor == NO_PREDICTOR else [predictor],
+            "index": settings_json(_defaults(schema, "index") | dataset.get("index", {})),
+            "synthetic": settings_json(_defaults(schema, "synthetic") | dataset.get("synthetic", {})),
+            **{stage: settings_json(settings) for stage, settings in stages.items()},
+        }
+    return resolved
+
+
+def experiment_settings(config: dict, experiment: str) -> str:
+    """The resolved settings of an experiment's detector as sorted JSON."""
+    block = config["experiments"][experiment]
+    return settings_json(_defaults(read_schema(), block["detector"]) | block.get("settings", {}))
+
+
+def evaluate_settings(config: dict) -> str:
+    """The resolved settings of the evaluation as sorted JSON."""
+    return settings_json(_defaults(read_schema(), "evaluate") | config.get("evaluate", {}))
+
+
+def _defaults(schema: dict, name: str) -> dict:
+    return {key: entry["default"] for key, entry in schema["$defs"][name]["properties"].items()}
+
+
+def _schema_mistakes(config: dict) -> list[str]:
+    validator = jsonschema.Draft202012Validator(read_schema())
+    errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
+    return [_describe(error) for error in errors]
+
+
+def _describe(error: jsonschema.ValidationError) -> str:
+    key = ".".join(str(part) for part in error.absolute_path) or "(top)"
+    found = json.dumps(error.instance, ensure_ascii=False, default=str)
+    if error.validator == "additionalProperties":
+        allowed = sorted(error.schema.get("properties", {}))
+        unknown = sorted(set(error.instance) - set(allowed))
+        return "; ".join(f"{key}: unknown key {name!r}{_nearest(name, allowed)}" for name in unknown)
+    if error.validator == "required":
+        return f"{key}: {error.message}"
+    if error.validator == "enum":
+        return f"{key}: found {found}; allowed: {', '.join(map(str, error.validator_value))}"
+    if error.validator == "minimum":
+        return f"{key}: found {found}; the smallest allowed value is {error.validator_value}"
+    if error.validator == "type":
+        types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
+        return f"{key}: found {found}; expected {' or '.join(types)}"
+    return f"{key}: found {found}; {error.schema.get('description', error.message)}"
+
+
+def _nearest(name: str, allowed: list[str]) -> str:
+    close = difflib.get_close_matches(name, allowed, 1)
+    hint = f"; did you mean {close[0]!r}?" if close else ";"
+    return f"{hint} allowed: {', '.join(allowed) or 'none'}"
+
+
+def _semantic_mistakes(config: dict) -> list[str]:
+    datasets = config["datasets"]
+    mistakes = []
+    for name, experiment in config.get("experiments", {}).items():
+        for role in ("train", "test"):
+            for position, dataset in enumerate(experiment[role]):
+                if dataset not in datasets:
+                    key = f"experiments.{name}.{role}.{position}"
+                    mistakes.append(f"{key}: no data set {dataset!r}{_nearest(dataset, sorted(datasets))}")
+    for name, dataset in datasets.items():
+        if "synthetic" in dataset and dataset["layout"] not in ("faceforensics", "celebdf", "dfdc"):
+            mistakes.append(
+                f"datasets.{name}.layout: found {dataset['layout']!r} with a synthetic block; "
+                "synthetic collections exist for: faceforensics, celebdf, dfdc"
+            )
+    for name, dataset in resolve(config).items():
+        predictor = dataset["predictor"]
+        if predictor == NO_PREDICTOR:
+            continue
+        if predictor != SYNTHETIC_PREDICTOR and not Path(predictor).is_file():
+            mistakes.append(
+                f"landmarks.predictor (data set {name}): no file {predictor!r}; give the path of an 81-point "
+                "shape predictor (README, 'Landmarks'), or remove the key to use the one of the synthetic collections"
+            )
+        elif predictor == SYNTHETIC_PREDICTOR and "synthetic" not in datasets[name]:
+            mistakes.append(
+                f"landmarks.predictor (data set {name}): {predictor!r} is trained on drawn faces and is wrong on real "
+                f"ones; give the path of an 81-point shape predictor under datasets.{name}.landmarks.predictor "
+                "(README, 'Landmarks'), or set it to 'none' to leave landmarks out"
+            )
+    return mistakes

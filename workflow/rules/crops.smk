@@ -1,0 +1,25 @@
+rule crop_faces:
+    input:
+        videos="data/index/{dataset}/{shard}.parquet",
+        faces="data/faces/{dataset}/{shard}.parquet",
+    output:
+        "data/crops/{dataset}/{shard}.h5",
+    log:
+        "logs/crops/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/crops/{dataset}/{shard}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        version=versions.CROPS,
+        root=lookup(dpath="{dataset}/root", within=DATASETS),
+        settings=lookup(dpath="{dataset}/crops", within=DATASETS),
+    message:
+        "Cutting face crops of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m preprocess.crops --list {input.videos} --faces {input.faces} --root {params.root:q}"
+        " --output {output} --settings {params.settings:q} --threads {threads} 2> {log}"

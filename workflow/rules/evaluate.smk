@@ -1,0 +1,51 @@
+rule evaluate_detector:
+    input:
+        predictions=lambda wildcards: expand(
+            "results/{experiment}/seed{seed}/predictions/{dataset}.parquet",
+            experiment=wildcards.experiment,
+            dataset=EXPERIMENTS[wildcards.experiment]["test"],
+            seed=EXPERIMENTS[wildcards.experiment]["seeds"],
+        ),
+        ledgers=lambda wildcards: expand(
+            "data/samples/{dataset}.ledger.parquet",
+            dataset=EXPERIMENTS[wildcards.experiment]["test"],
+        ),
+    output:
+        table=report(
+            "results/{experiment}/eval.csv",
+            caption="../report/eval.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "table"},
+        ),
+        roc=report(
+            "results/{experiment}/figures/roc.png",
+            caption="../report/roc.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "ROC"},
+        ),
+        scores=report(
+            "results/{experiment}/figures/scores.png",
+            caption="../report/scores.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "scores"},
+        ),
+    log:
+        "logs/evaluate/{experiment}.log",
+    benchmark:
+        "logs/benchmarks/evaluate/{experiment}.tsv"
+    conda:
+        "../../envs/detectors.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=versions.EVALUATE,
+        train=lookup(dpath="{experiment}/train", within=EXPERIMENTS),
+        settings=lookup(dpath="{experiment}/evaluate", within=EXPERIMENTS),
+    message:
+        "Evaluating {wildcards.experiment}"
+    shell:
+        "python -m detectors.evaluate --experiment {wildcards.experiment} --train {params.train}"
+        " --predictions {input.predictions} --ledgers {input.ledgers} --settings {params.settings:q}"
+        " --output {output.table} --figures results/{wildcards.experiment}/figures 2> {log}"

@@ -1,0 +1,26 @@
+rule track_faces:
+    input:
+        videos="data/index/{dataset}/{shard}.parquet",
+        frames="data/frames/{dataset}/{shard}.parquet",
+    output:
+        "data/faces/{dataset}/{shard}.parquet",
+    log:
+        "logs/faces/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/faces/{dataset}/{shard}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=8000,
+        runtime=240,
+    params:
+        version=versions.FACES,
+        root=lookup(dpath="{dataset}/root", within=DATASETS),
+        settings=lookup(dpath="{dataset}/faces", within=DATASETS),
+    message:
+        "Tracking faces of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m preprocess.faces --list {input.videos} --frames {input.frames} --root {params.root:q}"
+        " --output {output} --settings {params.settings:q} --threads {threads} 2> {log}"

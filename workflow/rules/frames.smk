@@ -1,0 +1,24 @@
+rule sample_frames:
+    input:
+        videos="data/index/{dataset}/{shard}.parquet",
+    output:
+        "data/frames/{dataset}/{shard}.parquet",
+    log:
+        "logs/frames/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/frames/{dataset}/{shard}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 2
+    resources:
+        mem_mb=2000,
+        runtime=60,
+    params:
+        version=versions.FRAMES,
+        root=lookup(dpath="{dataset}/root", within=DATASETS),
+        settings=lookup(dpath="{dataset}/frames", within=DATASETS),
+    message:
+        "Sampling frames of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m preprocess.frames --list {input.videos} --root {params.root:q} --output {output}"
+        " --settings {params.settings:q} --threads {threads} 2> {log}"

@@ -1,0 +1,26 @@
+rule detect_landmarks:
+    input:
+        crops="data/crops/{dataset}/{shard}.h5",
+        predictor=lookup(dpath="{dataset}/predictor_input", within=DATASETS),
+    output:
+        "data/landmarks/{dataset}/{shard}.parquet",
+    log:
+        "logs/landmarks/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/landmarks/{dataset}/{shard}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 4
+    resources:
+        gpu=1,
+        mem_mb=6000,
+        runtime=120,
+    params:
+        version=versions.LANDMARKS,
+        predictor=lookup(dpath="{dataset}/predictor", within=DATASETS),
+        settings=lookup(dpath="{dataset}/landmarks", within=DATASETS),
+    message:
+        "Finding landmarks of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m preprocess.landmarks --crops {input.crops} --predictor {params.predictor:q} --output {output}"
+        " --settings {params.settings:q} --threads {threads} 2> {log}"

@@ -1,0 +1,26 @@
+rule make_masks:
+    input:
+        videos="data/index/{dataset}/{shard}.parquet",
+        crops="data/crops/{dataset}/{shard}.h5",
+        landmarks="data/landmarks/{dataset}/{shard}.parquet",
+    output:
+        "data/masks/{dataset}/{shard}.h5",
+    log:
+        "logs/masks/{dataset}/{shard}.log",
+    benchmark:
+        "logs/benchmarks/masks/{dataset}/{shard}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=240,
+    params:
+        version=versions.MASKS,
+        root=lookup(dpath="{dataset}/root", within=DATASETS),
+        settings=lookup(dpath="{dataset}/masks", within=DATASETS),
+    message:
+        "Making masks of {wildcards.dataset}, shard {wildcards.shard}"
+    shell:
+        "python -m preprocess.masks --index {input.videos} --crops {input.crops} --landmarks {input.landmarks}"
+        " --root {params.root:q} --output {output} --settings {params.settings:q} --threads {threads} 2> {log}"

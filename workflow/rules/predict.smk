@@ -1,0 +1,25 @@
+rule predict_dataset:
+    input:
+        detector="results/{experiment}/seed{seed}/detector.ckpt",
+        samples="data/samples/{dataset}.parquet",
+        crops=lambda wildcards: stage_shards("crops", "h5", [wildcards.dataset]),
+    output:
+        "results/{experiment}/seed{seed}/predictions/{dataset}.parquet",
+    log:
+        "logs/predict/{experiment}/seed{seed}/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/predict/{experiment}/seed{seed}/{dataset}.tsv"
+    conda:
+        "../../envs/detectors.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=480,
+    params:
+        version=versions.PREDICT,
+    message:
+        "Scoring {wildcards.dataset} with {wildcards.experiment}, seed {wildcards.seed}"
+    shell:
+        "python -m detectors.predict --checkpoint {input.detector} --samples {input.samples} --crops data/crops"
+        " --split test --output {output} --threads {threads} 2> {log}"

@@ -1,0 +1,45 @@
+def stage_shards(stage, suffix, datasets):
+    """Files of a stage, of every shard of the given data sets."""
+    return [
+        f"data/{stage}/{dataset}/{shard}.{suffix}"
+        for dataset in datasets
+        for shard in DATASETS[dataset]["shards"]
+    ]
+
+
+rule collect_samples:
+    input:
+        lists=lambda wildcards: stage_shards("index", "parquet", [wildcards.dataset]),
+        frames=lambda wildcards: stage_shards("frames", "parquet", [wildcards.dataset]),
+        faces=lambda wildcards: stage_shards("faces", "parquet", [wildcards.dataset]),
+        crops=lambda wildcards: stage_shards("crops", "h5", [wildcards.dataset]),
+        landmarks=lambda wildcards: stage_shards(
+            "landmarks", "parquet", [wildcards.dataset]
+        ),
+        masks=lambda wildcards: stage_shards("masks", "h5", [wildcards.dataset]),
+    output:
+        samples="data/samples/{dataset}.parquet",
+        ledger="data/samples/{dataset}.ledger.parquet",
+    log:
+        "logs/samples/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/samples/{dataset}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 1
+    resources:
+        mem_mb=8000,
+        runtime=60,
+    params:
+        version=versions.SAMPLES,
+        n_shards=lookup(dpath="{dataset}/n_shards", within=DATASETS),
+    message:
+        "Collecting samples and the ledger of {wildcards.dataset}"
+    shell:
+        "python -m preprocess.samples --data data --dataset {wildcards.dataset} --n-shards {params.n_shards}"
+        " --output {output.samples} --ledger {output.ledger} 2> {log}"
+
+
+rule samples:
+    input:
+        expand("data/samples/{dataset}.parquet", dataset=DATASETS),

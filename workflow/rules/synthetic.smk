@@ -1,0 +1,49 @@
+# Rendered collections with known truth, and the landmark predictor trained on drawn faces.
+
+
+rule make_synthetic:
+    output:
+        manifest="data/synthetic/{dataset}/manifest.json",
+        truth="data/synthetic/{dataset}/truth.parquet",
+        masks="data/synthetic/{dataset}/masks.h5",
+    log:
+        "logs/synthetic/{dataset}.log",
+    benchmark:
+        "logs/benchmarks/synthetic/{dataset}.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=versions.SYNTHETIC,
+        layout=lookup(dpath="{dataset}/layout", within=DATASETS),
+        root=lookup(dpath="{dataset}/root", within=DATASETS),
+        settings=lookup(dpath="{dataset}/synthetic", within=DATASETS),
+    message:
+        "Rendering the synthetic collection {wildcards.dataset}"
+    shell:
+        "python -m preprocess.synthetic --layout {params.layout} --root {params.root:q} --truth $(dirname {output.truth})"
+        " --manifest {output.manifest} --settings {params.settings:q} --threads {threads} 2> {log}"
+
+
+rule train_predictor:
+    output:
+        "data/predictor/synthetic_81.dat",
+    log:
+        "logs/predictor.log",
+    benchmark:
+        "logs/benchmarks/predictor.tsv"
+    conda:
+        "../../envs/preprocess.yaml"
+    threads: 4
+    resources:
+        mem_mb=4000,
+        runtime=60,
+    params:
+        version=versions.PREDICTOR,
+    message:
+        "Training the landmark predictor of the synthetic collections"
+    shell:
+        "python -m preprocess.train_predictor --output {output} --threads {threads} 2> {log}"

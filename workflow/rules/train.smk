@@ -1,0 +1,34 @@
+rule train_detector:
+    input:
+        samples=lambda wildcards: expand(
+            "data/samples/{dataset}.parquet",
+            dataset=EXPERIMENTS[wildcards.experiment]["train"],
+        ),
+        crops=lambda wildcards: stage_shards(
+            "crops", "h5", EXPERIMENTS[wildcards.experiment]["train"]
+        ),
+    output:
+        detector="results/{experiment}/seed{seed}/detector.ckpt",
+        summary="results/{experiment}/seed{seed}/summary.json",
+    log:
+        "logs/train/{experiment}/seed{seed}.log",
+    benchmark:
+        "logs/benchmarks/train/{experiment}/seed{seed}.tsv"
+    conda:
+        "../../envs/detectors.yaml"
+    threads: 8
+    resources:
+        gpu=1,
+        mem_mb=16000,
+        runtime=2880,
+    params:
+        version=versions.TRAIN,
+        detector=lookup(dpath="{experiment}/detector", within=EXPERIMENTS),
+        settings=lookup(dpath="{experiment}/settings", within=EXPERIMENTS),
+    message:
+        "Training {wildcards.experiment}, seed {wildcards.seed}; follow it with: tail -f {log}"
+    shell:
+        "python -m detectors.train --experiment {wildcards.experiment} --detector {params.detector}"
+        " --seed {wildcards.seed} --samples {input.samples} --crops data/crops --settings {params.settings:q}"
+        " --output {output.detector} --summary {output.summary}"
+        " --logs results/{wildcards.experiment}/seed{wildcards.seed}/logs --threads {threads} 2> {log}"
