@@ -128,7 +128,7 @@ def paint_head(identity: Identity) -> Head:
     """Paint a person's head at rest, without eyes and lips (they move: `paint_features`)."""
     rng = np.random.default_rng(identity.texture_seed)
     rest = resting_landmarks(identity)
-    u, v = geometry.plane()
+    _, v = geometry.plane()
     skin = np.array(identity.skin, np.float32)
     z = geometry.relief(rest, identity.nose_height, identity.depth)
 
@@ -140,7 +140,8 @@ def paint_head(identity: Identity) -> Head:
     rgb *= 1 - red[..., None] * np.array([0.0, 0.085, 0.075], np.float32)
     for eye in (geometry.LEFT_EYE, geometry.RIGHT_EYE):
         centre = rest[eye].mean(axis=0)
-        socket = 0.75 * _blob(centre - (0, 0.11), 0.24, 0.09) + 0.5 * _blob(centre + (0, 0.15), 0.2, 0.06)
+        socket = 0.75 * _blob(centre - np.array([0, 0.11]), 0.24, 0.09)
+        socket += 0.5 * _blob(centre + np.array([0, 0.15]), 0.2, 0.06)
         rgb *= 1 - socket[..., None] * np.array([0.22, 0.26, 0.24], np.float32)
     if identity.stubble:
         beard = np.clip((v - 0.72) / 0.35, 0, 1) * (1 - _blob((0, 0.62), 0.34, 0.2))
@@ -157,6 +158,8 @@ def paint_head(identity: Identity) -> Head:
 
     face = np.zeros(TEXTURE_SIZE, np.uint8)
     fill(face, texels(face_outline(rest)), 255)
+    rim = 1 - cv2.GaussianBlur(face, (0, 0), 9) / 255.0
+    rgb = mix(rgb, rgb * (0.62, 0.52, 0.48), np.clip(rim * 1.1, 0, 0.6))
     alpha = face.copy()
     for side in (-1, 1):
         rgb = _paint_ear(rgb, alpha, face, rest, identity, side)
@@ -197,7 +200,7 @@ def _paint_lines(rgb: np.ndarray, rest: np.ndarray, strength: float) -> np.ndarr
 
 def _paint_brows(rgb: np.ndarray, rest: np.ndarray, identity: Identity, rng: np.random.Generator) -> np.ndarray:
     strands = np.zeros(TEXTURE_SIZE, np.uint8)
-    colour = np.minimum(np.array(_shade_of(identity.hair, 0.72)), np.array(identity.skin) * 0.55)
+    colour = np.minimum(np.array(_shade_of(identity.hair, 0.6)), np.array(identity.skin) * 0.42)
     for brow, outer_first in ((slice(17, 22), True), (slice(22, 27), False)):
         line = curve(rest[brow], closed=False, steps=8)
         along = np.linspace(0, 1, len(line)) if outer_first else np.linspace(1, 0, len(line))
@@ -210,7 +213,7 @@ def _paint_brows(rgb: np.ndarray, rest: np.ndarray, identity: Identity, rng: np.
         for _ in range(70):
             k = rng.integers(len(line))
             root = line[k] + (0, rng.uniform(-0.8, 1.0) * half[k])
-            tip = root + (outward * rng.uniform(0.03, 0.09), rng.uniform(-0.045, 0.0))
+            tip = root + np.array([outward * rng.uniform(0.03, 0.09), rng.uniform(-0.045, 0.0)])
             stroke(strands, texels(np.array([root, tip])), int(rng.integers(150, 256)))
     return mix(rgb, colour, 0.92 * cv2.GaussianBlur(strands, (0, 0), 0.7) / 255.0)
 
@@ -244,11 +247,14 @@ def _paint_hair(
     u, v = geometry.plane()
     hair = np.zeros(TEXTURE_SIZE, np.uint8)
     fill(hair, texels(curve(_cranium(identity, rest))), 255)
-    # sideburns end at the height of the eyes; longer styles cover the ears down to the jaw
-    if identity.hair_style in ("long", "bob"):
+    # short hair ends above the ears; longer styles cover them and hang down to the jaw
+    if identity.hair_style in ("short", "cropped"):
+        hair[v > rest[0, 1] - 0.1 - 0.5 * (np.abs(u) - 0.95)] = 0
+        hair = cv2.GaussianBlur(hair, (0, 0), 1.0)
+    else:
         for side in (-1, 1):
             edge = np.abs(rest[0, 0])
-            lock = [(edge - 0.03, -0.5), (edge + 0.14, -0.6), (edge + 0.26, 0.2), (edge + 0.24, 1.15)]
+            lock = [(edge - 0.08, -0.7), (edge + 0.10, -0.45), (edge + 0.22, 0.2), (edge + 0.24, 1.15)]
             lock += [(edge + 0.08, 1.3), (edge + 0.0, 0.7), (edge - 0.01, 0.2)]
             fill(hair, texels(curve(np.array(lock) * (side, 1))), 255)
     # hair grows outside the face's outline, with an uneven edge
@@ -258,8 +264,10 @@ def _paint_hair(
     border[v > rest[0, 1] + 0.25] = (255 - face)[v > rest[0, 1] + 0.25]
     hair = np.minimum(hair, border).astype(np.uint8)
     parting = np.array([rng.uniform(-0.4, 0.4), rest[71, 1] - 0.5])
-    angle = np.arctan2(v - parting[1], (u - parting[0]))
-    radius = np.hypot(v - parting[1], u - parting[0])
+    # strands fan out from the parting and hang straight below the temples
+    down = np.minimum(v - parting[1], 0.75)
+    angle = np.arctan2(down, u - parting[0])
+    radius = np.hypot(down, u - parting[0])
     strand = _noise(rng, (1, 512), 0.8)[0]
     strand = strand[((angle / np.pi * 200 + 12 * np.sin(radius * 2.5)) % 512).astype(int)]
     gloss = 0.22 * np.exp(-(((radius - 0.75) / 0.22) ** 2))
@@ -270,7 +278,8 @@ def _paint_hair(
     np.maximum(alpha, hair, out=alpha)
     weight = hair / 255.0
     # colour bleeds outwards, so that soft edges of the head do not mix with skin
-    weight[(alpha == 0) & (v < 0.1)] = 1
+    beside = np.abs(u) > np.abs(rest[0, 0]) * 0.97
+    weight[(alpha == 0) & ((v < rest[0, 1] - 0.25) | (beside & (identity.hair_style in ("long", "bob"))))] = 1
     return mix(rgb, colour, weight * (0.75 if identity.hair_style == "cropped" else 1.0))
 
 
@@ -362,7 +371,9 @@ def _paint_mouth(rgb: np.ndarray, identity: Identity, lips: np.ndarray) -> None:
     inside[:] = (62, 22, 26)
     gape = lips[18, 1] - lips[14, 1]
     if gape > 0.05:
-        teeth = np.concatenate([lips[12:17] + (0, -0.02), lips[12:17][::-1] * (0.9, 1) + (0, min(0.075, 0.6 * gape))])
+        edge = lips[12:17]
+        depth = min(0.085, 0.6 * gape) * np.array([0.1, 0.8, 1, 0.8, 0.1])
+        teeth = np.concatenate([edge - np.array([0, 0.02]), (edge + depth[:, None] * np.array([0, 1]))[::-1]])
         fill(inside, texels(teeth) - origin, (222, 214, 202))
         tongue = lips[18] + np.array([0, 0.03])
         centre = tuple(int(c) for c in texels(tongue) - origin)

@@ -74,29 +74,29 @@ def sample_pose(rng: np.random.Generator, height: int, width: int) -> Pose:
         pitch_deg=float(np.clip(rng.normal(0, 6), -14, 14)),
         roll_deg=float(np.clip(rng.normal(0, 6), -16, 16)),
         mouth_open=max(0.0, rng.uniform(-0.5, 1.0)),
-        smile=rng.uniform(-0.4, 1.0),
+        smile=rng.uniform(-0.1, 1.0),
         blink=float(rng.random() < 0.06) * rng.uniform(0.5, 1.0),
         brow_raise=rng.uniform(-0.6, 1.0),
         gaze=(rng.uniform(-0.7, 0.7), rng.uniform(-0.4, 0.4)),
         light=(float(np.sin(azimuth)), float(-np.sin(elevation)), float(np.cos(azimuth))),
-        ambient=rng.uniform(0.45, 0.65),
+        ambient=rng.uniform(0.35, 0.55),
         tint=tuple(float(c) for c in rng.uniform(0.94, 1.04, 3)),
     )
 
 
 def face_box(landmarks: np.ndarray) -> np.ndarray:
-    """The box that a face detector gives for 81 landmarks: from the forehead to the chin, cheek to cheek.
+    """The box that a face detector gives for 81 landmarks: from the hairline to the chin, cheek to cheek.
 
     Args:
         landmarks: (81, 2) points.
 
     Returns:
-        (4,) float32 x0, y0, x1, y1. The margins were fitted to MTCNN's boxes on rendered faces.
+        (4,) float32 x0, y0, x1, y1. The margin below the chin was fitted to MTCNN's boxes on rendered faces.
     """
     x0, y0 = landmarks[:68].min(axis=0)
     x1, y1 = landmarks[:68].max(axis=0)
-    top = landmarks[68:, 1].min()
-    return np.array([x0, y0 + 0.5 * (top - y0), x1, y1], np.float32)
+    y0 = min(y0, landmarks[68:, 1].min())
+    return np.array([x0, y0, x1, y1 + 0.03 * (y1 - y0)], np.float32)
 
 
 def visible_share(box: np.ndarray, height: int, width: int) -> float:
@@ -137,11 +137,11 @@ def _light(normal: np.ndarray, turn: np.ndarray, pose: Pose) -> np.ndarray:
     """Brightness of each texel, texture-sized float32 (height, width)."""
     light = np.asarray(pose.light) / np.linalg.norm(pose.light)
     towards = turn.T @ light
-    halfway = turn.T @ (light + (0, 0, 1))
+    halfway = turn.T @ (light + np.array([0, 0, 1]))
     halfway /= np.linalg.norm(halfway)
     diffuse = np.maximum(cv2.transform(normal, towards[None].astype(np.float32)), 0)
     gloss = np.maximum(cv2.transform(normal, halfway[None].astype(np.float32)), 0) ** 24
-    shade = pose.ambient + (1.15 - pose.ambient) * diffuse + 0.10 * gloss
+    shade = pose.ambient + (1.1 - pose.ambient) * diffuse + 0.10 * gloss
     height, width = geometry.TEXTURE_SIZE
     return cv2.resize(shade, (width, height), interpolation=cv2.INTER_LINEAR)
 
@@ -155,7 +155,7 @@ def _blend(frame: np.ndarray, rgb: np.ndarray, alpha: np.ndarray, window: tuple[
 
 def _draw_body(frame: np.ndarray, identity: Identity, pose: Pose) -> None:
     rgb, alpha = appearance.paint_body(identity)
-    tinted = np.array(pose.tint) * (pose.ambient + 0.75 * (1.15 - pose.ambient))
+    tinted = np.array(pose.tint) * (pose.ambient + 0.75 * (1.1 - pose.ambient))
     height, width = frame.shape[:2]
     angle = np.radians(0.35 * pose.roll_deg)
     turn = pose.scale_px * np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])

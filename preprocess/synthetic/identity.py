@@ -10,8 +10,8 @@ from preprocess.synthetic import geometry
 
 Colour = tuple[int, int, int]
 
-_SKIN = [(241, 208, 184), (228, 188, 158), (212, 168, 136), (190, 142, 110), (160, 113, 84), (124, 84, 62)]
-_HAIR = [(38, 28, 24), (66, 44, 30), (104, 70, 42), (158, 118, 70), (196, 164, 108), (120, 56, 34), (150, 148, 146)]
+_SKIN = [(236, 192, 170), (224, 172, 146), (210, 154, 126), (188, 132, 104), (158, 106, 82), (126, 82, 64)]
+_HAIR = [(38, 28, 24), (66, 44, 30), (104, 70, 42), (134, 96, 56), (168, 132, 84), (112, 50, 32), (118, 114, 112)]
 _IRIS = [(84, 56, 34), (62, 42, 30), (96, 116, 140), (80, 112, 84), (112, 92, 52)]
 HAIR_STYLES = ("short", "long", "bob", "cropped")
 
@@ -65,7 +65,7 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     """Draw a person at random."""
 
     def colour(palette: list[Colour], spread: float) -> Colour:
-        base = np.array(palette[rng.integers(len(palette))]) + rng.normal(0, spread, 3)
+        base = np.array(palette[rng.integers(len(palette))]) + rng.normal(0, spread) + rng.normal(0, spread / 2, 3)
         return tuple(int(c) for c in np.clip(base, 12, 250))
 
     skin = colour(_SKIN, 5)
@@ -75,16 +75,16 @@ def sample_identity(rng: np.random.Generator) -> Identity:
     return Identity(
         face_width=rng.uniform(0.92, 1.07),
         face_length=rng.uniform(0.94, 1.10),
-        forehead_height=rng.uniform(0.88, 1.08),
-        jaw_width=rng.uniform(0.90, 1.08),
+        forehead_height=rng.uniform(0.94, 1.08),
+        jaw_width=rng.uniform(0.94, 1.10),
         eye_distance=rng.uniform(0.93, 1.08),
-        eye_size=rng.uniform(0.92, 1.2),
+        eye_size=rng.uniform(1.0, 1.25),
         eye_tilt=rng.uniform(-0.03, 0.035),
-        brow_height=rng.uniform(-0.03, 0.05),
-        brow_thickness=rng.uniform(0.06, 0.11),
+        brow_height=rng.uniform(-0.06, 0.03),
+        brow_thickness=rng.uniform(0.05, 0.1),
         nose_width=rng.uniform(0.85, 1.25),
-        nose_length=rng.uniform(0.92, 1.08),
-        nose_height=rng.uniform(0.24, 0.34),
+        nose_length=rng.uniform(0.88, 1.03),
+        nose_height=rng.uniform(0.20, 0.31),
         mouth_width=rng.uniform(0.88, 1.15),
         lip_thickness=rng.uniform(0.8, 1.35),
         depth=rng.uniform(0.75, 0.9),
