@@ -1,0 +1,237 @@
+"""A video as its collection publishes it, and the safe reading of a published tree.
+
+Whatever a list or a metadata file names is checked before it becomes a path: nothing outside the data set's
+root is ever opened, be it by `..`, by an absolute path or through a link.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import logging
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from preprocess.cli import UserError
+from preprocess.schemas import ORIGINAL
+from preprocess.settings import setting
+
+log = logging.getLogger("preprocess")
+
+VIDEO_SUFFIXES = (
+    *(".mp4", ".mov", ".m4v", ".mkv", ".webm", ".avi", ".gif"),
+    *(".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"),
+)
+IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+
+
+@dataclass(frozen=True)
+class IndexSettings:
+    """Settings of the stage `index`."""
+
+    compressions: list | None = setting(
+        None, "Compressions to take, such as [c23]; null takes every one found. For faceforensics only."
+    )
+    methods: list | None = setting(
+        None, "Manipulation methods to take, with the real videos they were made from; null takes every one found."
+    )
+    label: str | None = setting(
+        None,
+        "For the layouts videos and images: the label of the whole set; null when it has folders real/ and fake/.",
+        choices=(None, "real", "fake"),
+    )
+    test_share: float = setting(
+        0.3, "For the layouts videos and images, which have no official split: share held out as test.", minimum=0
+    )
+
+
+@dataclass(frozen=True)
+class RawVideo:
+    """One video (or image) of a collection; the fields are the columns of `schemas.INDEX` of the same names.
+
+    Attributes:
+        video_id: `<dataset>/<method or real>/<compression>/<name>`.
+        path: Relative to the data set's root, with forward slashes. The file may be absent.
+        label: 0 real, 1 fake, None when nothing says which.
+        method: `real`, the manipulation's name, or None with an unknown label.
+        compression: `original` in a collection that has only one.
+        split: train, val, test, or None when the official lists put the video in none.
+        source_group: A real video and every fake made from it share it.
+        source_id: video_id of the real video whose frames the fake was made from; None when it is not indexed.
+        identities: People in the video, background (target) person first.
+        mask_path: Mask video, relative to the root.
+        metadata: What else the collection says of the video, as JSON.
+        kind: `video` or `image`.
+        named_by: What names the video when the folder may not hold it, for the message.
+    """
+
+    video_id: str
+    path: str
+    label: int | None
+    method: str | None
+    compression: str
+    split: str | None
+    source_group: str
+    source_id: str | None = None
+    identities: tuple[str, ...] = ()
+    mask_path: str | None = None
+    metadata: str | None = None
+    kind: str = "video"
+    named_by: str = "the folder"
+
+
+def select(dataset: str, what: str, found: Iterable[str], wanted: list | None) -> list[str]:
+    """Those of `found` that are wanted, sorted; all of them when `wanted` is None.
+
+    Raises:
+        UserError: Something is wanted that was not found; the message lists what was.
+    """
+    found = sorted(set(found))
+    if wanted is None:
+        return found
+    for name in wanted:
+        if name not in found:
+            raise UserError(
+                f"dataset {dataset!r}: {what} {name!r} is asked for and not in the collection; "
+                f"found: {', '.join(found) or 'none'}"
+            )
+    return [name for name in found if name in wanted]
+
+
+def keep_methods(dataset: str, videos: list[RawVideo], wanted: list | None) -> list[RawVideo]:
+    """Without the fakes of the methods that are not wanted.
+
+    Raises:
+        UserError: As `select`.
+    """
+    kept = select(dataset, "method", {video.method for video in videos if video.label == 1}, wanted)
+    return [video for video in videos if video.label != 1 or video.method in kept]
+
+
+def refuse_settings(dataset: str, layout: str, settings: IndexSettings, *names: str) -> None:
+    """Raise a UserError when a setting is given that the layout would not heed."""
+    for name in names:
+        if getattr(settings, name) is not None:
+            raise UserError(
+                f"dataset {dataset!r}: the setting {name!r} is {getattr(settings, name)!r}, "
+                f"but the layout {layout!r} has no use for it; remove it"
+            )
+
+
+def list_files(root: Path, folder: str, suffixes: tuple[str, ...] = VIDEO_SUFFIXES) -> list[str]:
+    """Names of the files right in a folder that are videos by their name, sorted.
+
+    Hidden files (macOS leaves `._000.mp4` beside every `000.mp4`) are passed over; other files are counted in the log.
+
+    Args:
+        root: Root of the data set.
+        folder: Relative to the root.
+        suffixes: What a video's name ends in, in lower case.
+
+    Raises:
+        UserError: A name leads out of the root or is not valid UTF-8.
+    """
+    names, ignored = [], []
+    with os.scandir(root / checked_path(root, folder, "the layout")) as entries:
+        for entry in entries:
+            if entry.name.startswith("."):
+                continue
+            if not entry.name.lower().endswith(suffixes):
+                ignored += [entry.name] if entry.is_file() else []
+                continue
+            if entry.is_symlink():
+                checked_path(root, f"{folder}/{entry.name}", "the folder")
+            names.append(_utf8(folder, entry.name))
+    _log_ignored(folder, ignored)
+    return sorted(names)
+
+
+def walk_files(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
+    """Paths, relative to the root, of the files at any depth that are videos by their name, sorted.
+
+    As `list_files`. A linked folder inside the root is not followed: its files are found where they lie.
+    """
+
+    def fail(error: OSError) -> None:
+        raise UserError(f"cannot list the folder {error.filename}: {error.strerror}. Make it readable") from error
+
+    paths, ignored = [], []
+    for parent, folders, names in os.walk(root / folder, onerror=fail):
+        folders[:] = [name for name in folders if not name.startswith(".")]
+        relative = PurePosixPath(Path(parent).relative_to(root))
+        for name in [*names, *folders]:
+            if os.path.islink(os.path.join(parent, name)):
+                checked_path(root, str(relative / name), "the folder")
+                if name in folders:
+                    log.info("%s: the link is not followed; its files are taken from where they lie", relative / name)
+        shown = [name for name in names if not name.startswith(".")]
+        paths += [_utf8(parent, str(relative / name)) for name in shown if name.lower().endswith(suffixes)]
+        ignored += [name for name in shown if not name.lower().endswith(suffixes)]
+    _log_ignored(folder, ignored)
+    return sorted(paths)
+
+
+def checked_path(root: Path, entry: Any, named_by: str) -> str:
+    """A path that a list, metadata file or link names, relative to the root, when it stays inside the root.
+
+    Raises:
+        UserError: It is absolute, climbs with `..`, or a link leads it out of the root; the message names what
+            names it, and the entry.
+    """
+    if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
+        raise UserError(f"{named_by} names {entry!r} where a path inside {root} is expected")
+    path = PurePosixPath(_utf8(named_by, entry))
+    if path.is_absolute() or ".." in path.parts:
+        raise UserError(f"{named_by} names {entry!r}, which leads out of {root}; only paths inside it are read")
+    top, target = os.path.realpath(root), os.path.realpath(root / path)
+    if os.path.commonpath([top, target]) != top:
+        raise UserError(
+            f"{named_by} names {entry!r}, a link to {target}, which lies outside {root}; "
+            "set `root` to where the files lie, or put the files themselves there"
+        )
+    return str(path)
+
+
+def read_json(path: Path, kind: type, expected: str) -> Any:
+    """Read a JSON file whose top is a `kind` (list or dict).
+
+    Raises:
+        UserError: It is not JSON, or its top is something else than `expected` says.
+    """
+    try:
+        value = json.loads(path.read_text(encoding="utf-8-sig"))
+    except (OSError, ValueError) as error:
+        raise UserError(f"cannot read {path}: {error}; expected JSON: {expected}") from error
+    if not isinstance(value, kind):
+        raise UserError(f"{path}: found a JSON {type(value).__name__}; expected {expected}")
+    return value
+
+
+def held_out(path: str, share: float) -> bool:
+    """Whether a file belongs to the held-out test share, by a hash of its relative path.
+
+    A file's side never changes when files are added or removed; a larger share only moves files into it.
+    """
+    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
+    return int.from_bytes(digest) < share * 2**64
+
+
+def unlabelled(dataset: str, path: str, name: str, split: str | None) -> RawVideo:
+    """The row of a file that lies in the collection while nothing says whether it is real or fake."""
+    return RawVideo(f"{dataset}/unlabelled/{ORIGINAL}/{name}", path, None, None, ORIGINAL, split, source_group=name)
+
+
+def _utf8(place: str, name: str) -> str:
+    try:
+        name.encode()
+    except UnicodeEncodeError as error:
+        raise UserError(f"{place} holds the name {name!r}, which is not valid UTF-8; rename the file") from error
+    return name
+
+
+def _log_ignored(folder: str, names: list[str]) -> None:
+    if names:
+        log.info("%s: passed over %d files of other kinds, such as %s", folder, len(names), min(names))

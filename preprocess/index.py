@@ -1,0 +1,134 @@
+"""Stage `index`: the videos of a raw collection, what it says of each, and what each file really holds.
+
+Every video becomes a row, also one that is missing or cannot be opened: its status and message say so, and its
+measured columns are null. A video's shard is a hash of its source group, so that a real video and every fake
+made from it share a shard.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import itertools
+import os
+from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+from preprocess import versions
+from preprocess.cli import UserError, log, progress, run_command
+from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo
+from preprocess.probe import ProbeError, probe_image, probe_video
+from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED
+from preprocess.settings import load_settings, settings_json
+from preprocess.store import Origin, write_table
+
+_RAW_COLUMNS = (
+    *("video_id", "path", "kind", "label", "method", "compression", "split"),
+    *("source_id", "source_group", "mask_path", "metadata"),
+)
+_MEASURED_COLUMNS = ("codec", "height", "width", "n_frames", "fps", "duration_seconds")
+
+
+def index_videos(
+    dataset: str, layout: str, root: str | Path, n_shards: int, settings: IndexSettings, threads: int = 1
+) -> list[dict]:
+    """List and probe every video of a collection.
+
+    Args:
+        dataset: Name of the data set; the first part of every video id.
+        layout: A key of `preprocess.datasets.LAYOUTS`.
+        root: Folder of the collection as published; it is only read.
+        n_shards: How many shards the videos are spread over.
+        settings: What to take of the collection.
+        threads: Files probed at once; the result does not depend on it.
+
+    Returns:
+        Rows of `schemas.INDEX`, sorted by video_id.
+
+    Raises:
+        UserError: The root, the layout or something that the settings name does not exist, the collection's own
+            lists are broken, or two videos have one id.
+    """
+    root = Path(root)
+    if layout not in LAYOUTS:
+        raise UserError(f"dataset {dataset!r}: layout {layout!r} is unknown; allowed: {', '.join(LAYOUTS)}")
+    if not root.is_dir():
+        raise UserError(f"dataset {dataset!r}: the root {str(root)!r} is not a folder; set it to the raw collection")
+    if not dataset or "/" in dataset:
+        raise UserError(f"dataset {dataset!r}: the name must not be empty or hold a slash; it begins every video id")
+    if n_shards < 1:
+        raise UserError(f"dataset {dataset!r}: n_shards is {n_shards}; the smallest allowed value is 1")
+    if settings.test_share > 1:
+        raise UserError(f"dataset {dataset!r}: test_share is {settings.test_share}; allowed: 0 to 1")
+    videos = sorted(LAYOUTS[layout](root, dataset, settings), key=lambda video: video.video_id)
+    for one, next_one in itertools.pairwise(videos):
+        if one.video_id == next_one.video_id:
+            raise UserError(
+                f"dataset {dataset!r}: {one.path!r} and {next_one.path!r} would both have the id {one.video_id!r}; "
+                "remove or rename one of the two files"
+            )
+    with ThreadPoolExecutor(threads) as pool:
+        measured = pool.map(lambda video: _measure(root, video), videos)
+        results = list(progress(measured, total=len(videos), description=f"probe {dataset}"))
+    return [
+        {name: getattr(video, name) for name in _RAW_COLUMNS}
+        | {"dataset": dataset, "identities": list(video.identities), "shard": shard_of(video.source_group, n_shards)}
+        | result
+        for video, result in zip(videos, results, strict=True)
+    ]
+
+
+def shard_of(source_group: str, n_shards: int) -> str:
+    """Name of the shard ("0000", "0001", ...) of a source group: a hash that is the same everywhere."""
+    digest = hashlib.blake2b(source_group.encode(), digest_size=8).digest()
+    return f"{int.from_bytes(digest) % n_shards:04d}"
+
+
+def _measure(root: Path, video: RawVideo) -> dict:
+    """The measured columns of a video, its status and its message."""
+    path = root / video.path
+    if not os.path.exists(path):  # false also for a name that the file system cannot hold
+        return _row(MISSING, f"{video.named_by} names {video.path}, but there is no such file")
+    if video.label is None:
+        return _row(UNLABELLED, "nothing in the collection says whether it is real or fake")
+    try:
+        info = probe_image(path) if video.kind == "image" else probe_video(path)
+    except ProbeError as error:
+        return _row(error.status, error.message)
+    measured = {name: getattr(info, name) for name in _MEASURED_COLUMNS}
+    return _row(OK, "") | measured | {"n_bytes": path.stat().st_size}
+
+
+def _row(status: str, message: str) -> dict:
+    return dict.fromkeys((*_MEASURED_COLUMNS, "n_bytes")) | {"status": status, "message": message}
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dataset", required=True, help="name of the data set")
+    parser.add_argument("--layout", required=True, help=f"how its tree is laid out: {', '.join(LAYOUTS)}")
+    parser.add_argument("--root", required=True, type=Path, help="folder of the raw collection, as published")
+    parser.add_argument("--n-shards", required=True, type=int, help="shards to spread the videos over")
+    parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(IndexSettings())}")
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write, with every video")
+    parser.add_argument("--lists", required=True, type=Path, help="folder to write one <shard>.parquet per shard to")
+    parser.add_argument("--threads", type=int, default=1, help="files probed at once")
+    args = parser.parse_args()
+    settings = load_settings(IndexSettings, args.settings)
+    rows = index_videos(args.dataset, args.layout, args.root, args.n_shards, settings, args.threads)
+    log.info("index %s: %s", args.dataset, dict(sorted(Counter(row["status"] for row in rows).items())))
+
+    shards: dict[str, list[dict]] = {f"{shard:04d}": [] for shard in range(args.n_shards)}
+    for row in rows:
+        shards[row["shard"]].append(row)
+    text = settings_json(settings)
+    for shard, shard_rows in shards.items():
+        origin = Origin(args.dataset, "index", text, versions.INDEX, shard)
+        write_table(args.lists / f"{shard}.parquet", shard_rows, INDEX, origin)
+    write_table(args.output, rows, INDEX, Origin(args.dataset, "index", text, versions.INDEX))
+
+
+if __name__ == "__main__":
+    run_command(main)
