@@ -15,7 +15,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from preprocess.probe import frame_times
+from preprocess.probe import frame_times, open_video
 
 # Two frames are never this close; times that come from the same integer pts agree far better.
 _SAME_TIME_SECONDS = 1e-4
@@ -43,7 +43,9 @@ def read_frames(path: str | Path, frame_indices: Iterable[int]) -> Iterator[tupl
     if not in_file:
         return
     next_wanted = 0
-    for pts_seconds, frame in _decoded(path):
+    for position, (pts_seconds, frame) in enumerate(_decoded(path)):
+        if pts_seconds is None:  # AVI and raw streams give frames no time: only their order is left
+            pts_seconds = times[min(position, len(times) - 1)]
         while next_wanted < len(in_file) and times[in_file[next_wanted]] < pts_seconds - _SAME_TIME_SECONDS:
             next_wanted += 1  # its time has passed: it did not decode
         if next_wanted == len(in_file):
@@ -69,11 +71,9 @@ def read_image(path: str | Path) -> np.ndarray:
         return np.asarray(upright.convert("RGB"))
 
 
-def _decoded(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Every frame that decodes, with its time; a packet that the decoder rejects is passed over."""
-    with av.open(str(path), metadata_errors="ignore") as container:
-        stream = container.streams.video[0]
-        stream.thread_type = "NONE"  # the caller decodes several videos at once
+def _decoded(path: str | Path) -> Iterator[tuple[float | None, av.VideoFrame]]:
+    """Every frame that decodes, with its time if it has one; a packet that the decoder rejects is passed over."""
+    with open_video(path) as (container, stream):
         try:
             for packet in container.demux(stream):
                 try:
@@ -81,8 +81,7 @@ def _decoded(path: str | Path) -> Iterator[tuple[float, av.VideoFrame]]:
                 except av.FFmpegError:
                     continue
                 for frame in frames:
-                    if frame.pts is not None:
-                        yield float(frame.pts * stream.time_base), frame
+                    yield frame.time, frame
         except av.FFmpegError:
             return  # the file ends in the middle of a packet
 

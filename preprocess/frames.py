@@ -91,7 +91,9 @@ def _row(video: dict, index: int | None, pts_seconds: float | None, status: str 
 def main() -> None:
     """Command line of the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--list", required=True, type=Path, help="list of the shard, data/index/<data set>/<shard>.parquet")
+    parser.add_argument(
+        "--list", required=True, type=Path, help="list of the shard, data/index/<data set>/<shard>.parquet"
+    )
     parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(FramesSettings())}")
