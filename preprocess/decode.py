@@ -74,14 +74,17 @@ def read_image(path: str | Path) -> np.ndarray:
 def _decoded(path: str | Path) -> Iterator[tuple[float | None, av.VideoFrame]]:
     """Every frame that decodes, with its time if it has one; a packet that the decoder rejects is passed over."""
     with open_video(path) as (container, stream):
+        packets_have_times = True
         try:
             for packet in container.demux(stream):
+                if packet.size and packet.pts is None:
+                    packets_have_times = False  # times of frames are the decoder's guess from here on
                 try:
                     frames = packet.decode()
                 except av.FFmpegError:
                     continue
                 for frame in frames:
-                    yield frame.time, frame
+                    yield frame.time if packets_have_times else None, frame
         except av.FFmpegError:
             return  # the file ends in the middle of a packet
 
