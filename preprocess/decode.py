@@ -74,7 +74,8 @@ def read_image(path: str | Path) -> np.ndarray:
 def _decoded(path: str | Path) -> Iterator[tuple[float | None, av.VideoFrame]]:
     """Every frame that decodes, with its time if it has one; a packet that the decoder rejects is passed over."""
     with open_video(path) as (container, stream):
-        packets_have_times = True
+        # AVI stores no display times; FFmpeg makes some up, wrong where frames are reordered
+        packets_have_times = container.format.name != "avi"
         try:
             for packet in container.demux(stream):
                 if packet.size and packet.pts is None:
