@@ -46,7 +46,7 @@ _LEDGER_COLUMNS = ["video_id", "label", "compression", "split", "stage", "status
 
 
 @dataclass(frozen=True)
-class Settings:
+class EvaluateSettings:
     """Settings of the evaluation."""
 
     n_bootstrap: int = setting(
@@ -143,7 +143,7 @@ def evaluate(
     *,
     experiment: str,
     train: Sequence[str],
-    settings: Settings,
+    settings: EvaluateSettings,
 ) -> pd.DataFrame:
     """The table `eval.csv`: for every test data set a row per seed and one for their mean.
 
@@ -317,7 +317,7 @@ def _check_videos(run: Run, videos: pd.DataFrame) -> None:
             )
 
 
-def _measure(run: Run, n_videos: int, settings: Settings) -> dict:
+def _measure(run: Run, n_videos: int, settings: EvaluateSettings) -> dict:
     row = {
         "seed": run.seed,
         "n_videos": n_videos,
@@ -372,7 +372,7 @@ def main() -> None:
 
     from detectors.figures import draw_figures
 
-    settings = load_settings(Settings, args.settings)
+    settings = load_settings(EvaluateSettings, args.settings)
     runs = [read_run(path) for path in args.predictions]
     ledgers = dict(read_ledger(path) for path in args.ledgers)
     table = evaluate(runs, ledgers, experiment=args.experiment, train=args.train, settings=settings)

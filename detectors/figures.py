@@ -123,7 +123,7 @@ def _draw_roc_panels(runs: Sequence[Run], shown: pd.DataFrame) -> Figure:
     curves = {dataset: _roc_curves(runs, dataset, "video") for dataset in shown["dataset"]}
     others = [np.mean(of_dataset, axis=0) for of_dataset in curves.values()]
     handles = {}
-    for axes, row in _panels(figure, shown, height=1.95, x_label="false positive rate", y_label="true positive rate"):
+    for axes, row in _panels(figure, shown, height=2.1, x_label="false positive rate", y_label="true positive rate"):
         handles["the other data sets"] = axes.plot(*_joined(others), color=GREY, linewidth=0.5, alpha=0.5)[0]
         of_dataset = curves[row["dataset"]]
         if len(of_dataset) > 1:

@@ -1,0 +1,152 @@
+"""Metrics against hand-worked numbers and against scikit-learn."""
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import brentq
+from sklearn import metrics as sklearn_metrics
+
+from detectors.metrics import (
+    METRICS,
+    bootstrap_auc,
+    detection_metrics,
+    draw_counts,
+    equal_error_rate,
+    video_scores,
+)
+
+
+def random_samples(seed, n=300, decimals=2):
+    """Labels and overlapping scores with many ties."""
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, 2, n)
+    return labels, np.round(np.clip(rng.normal(0.35 + 0.3 * labels, 0.25), 0.01, 0.99), decimals)
+
+
+def test_hand_worked_numbers():
+    # fakes .9 .6 .4, reals .5 .2: five of six pairs are in order; at .5: TP 2, FN 1, FP 1, TN 1
+    metrics = detection_metrics([1, 1, 1, 0, 0], [0.9, 0.6, 0.4, 0.5, 0.2], threshold=0.5)
+    assert metrics["auc"] == pytest.approx(5 / 6)
+    assert metrics["accuracy"] == pytest.approx(3 / 5)
+    assert metrics["sensitivity"] == pytest.approx(2 / 3)
+    assert metrics["specificity"] == pytest.approx(1 / 2)
+    assert metrics["f1"] == pytest.approx(2 * 2 / (2 * 2 + 1 + 1))
+    # precision at each fake found: 1/1, 2/2, 3/4
+    assert metrics["ap"] == pytest.approx((1 + 1 + 3 / 4) / 3)
+    # corners (0, 2/3) and (1/2, 2/3): the line of equal rates is crossed at 1/3
+    assert metrics["eer"] == pytest.approx(1 / 3)
+    assert metrics["log_loss"] == pytest.approx(-np.log([0.9, 0.6, 0.4, 0.5, 0.8]).mean())
+    assert tuple(metrics) == METRICS
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_to_sklearn_with_ties(seed):
+    labels, scores = random_samples(seed)
+    metrics = detection_metrics(labels, scores, threshold=0.5)
+    called = scores >= 0.5
+    assert metrics["auc"] == sklearn_metrics.roc_auc_score(labels, scores)
+    assert metrics["ap"] == sklearn_metrics.average_precision_score(labels, scores)
+    assert metrics["log_loss"] == pytest.approx(sklearn_metrics.log_loss(labels, scores))
+    assert metrics["accuracy"] == sklearn_metrics.accuracy_score(labels, called)
+    assert metrics["f1"] == sklearn_metrics.f1_score(labels, called)
+    assert metrics["sensitivity"] == pytest.approx(sklearn_metrics.recall_score(labels, called))
+    assert metrics["specificity"] == pytest.approx(sklearn_metrics.recall_score(labels, called, pos_label=0))
+
+
+def test_one_class_leaves_empty_what_needs_two():
+    real = detection_metrics([0, 0, 0, 0], [0.1, 0.2, 0.3, 0.8], threshold=0.5)
+    fake = detection_metrics([1, 1], [0.9, 0.2], threshold=0.5)
+    undefined = {name for name, value in real.items() if np.isnan(value)}
+    assert undefined == {"auc", "ap", "eer", "f1", "sensitivity"}
+    assert real["accuracy"] == real["specificity"] == 0.75
+    assert real["log_loss"] == pytest.approx(-np.log([0.9, 0.8, 0.7, 0.2]).mean())
+    assert {name for name, value in fake.items() if np.isnan(value)} == {"auc", "ap", "eer", "specificity"}
+    assert fake["f1"] == pytest.approx(2 / 3)
+    assert all(np.isnan(value) for value in detection_metrics([], [], threshold=0.5).values())
+
+
+def test_without_threshold_only_the_ranking_is_measured():
+    metrics = detection_metrics([0, 1], [0.2, 0.7], threshold=np.nan)
+    assert metrics["auc"] == 1
+    assert all(np.isnan(metrics[name]) for name in ("accuracy", "f1", "sensitivity", "specificity"))
+
+
+def test_certain_and_wrong_is_costly_but_finite():
+    assert detection_metrics([1], [0.0], threshold=0.5)["log_loss"] == pytest.approx(-np.log(1e-7))
+
+
+def test_threshold_counts_as_fake():
+    assert detection_metrics([0, 1], [0.4, 0.5], threshold=0.5)["accuracy"] == 1
+
+
+@pytest.mark.parametrize(
+    ("labels", "scores", "rate", "threshold"),
+    [
+        ([0, 0, 1, 1], [0.1, 0.2, 0.8, 0.9], 0.0, 0.5),  # apart: the middle of the gap
+        ([1, 1, 0, 0], [0.1, 0.2, 0.8, 0.9], 1.0, 0.5),  # the wrong way round
+        ([0, 0, 1, 1], [0.1, 0.6, 0.4, 0.9], 0.5, 0.5),  # one of two is wrong on both sides
+        ([0, 1], [0.3, 0.3], 0.5, 0.3),  # nothing is told apart
+    ],
+)
+def test_equal_error_rate_by_hand(labels, scores, rate, threshold):
+    assert equal_error_rate(labels, scores) == pytest.approx((rate, threshold))
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_equal_error_rate_solves_its_equation(seed):
+    labels, scores = random_samples(seed, decimals=1 + seed % 3)
+    rate, threshold = equal_error_rate(labels, scores)
+    false_positive, true_positive, _ = sklearn_metrics.roc_curve(labels, scores)
+    # walk along the curve, because it may be crossed where it is vertical
+    corners = np.arange(len(false_positive))
+    at = brentq(lambda t: np.interp(t, corners, false_positive + true_positive) - 1, 0, corners[-1])
+    assert np.interp(at, corners, false_positive) == pytest.approx(rate, abs=1e-9)
+
+    def gap(value):
+        return abs((scores[labels == 0] >= value).mean() - (scores[labels == 1] < value).mean())
+
+    assert gap(threshold) == pytest.approx(min(gap(value) for value in np.unique(scores)))
+
+
+def test_equal_error_rate_of_one_class_is_undefined():
+    assert np.isnan(equal_error_rate([1, 1], [0.1, 0.9])).all()
+
+
+def test_video_score_is_the_mean_over_samples():
+    samples = pd.DataFrame(
+        {
+            "video_id": ["b", "a", "b", "b"],
+            "label": [1, 0, 1, 1],
+            "score": np.array([0.5, 0.25, 1.0, 0.0], np.float32),
+        }
+    )
+    assert video_scores(samples).to_dict("list") == {"video_id": ["a", "b"], "label": [0, 1], "score": [0.25, 0.5]}
+
+
+def test_bootstrap_equals_sklearn_on_every_resample():
+    labels, scores = random_samples(0, n=60, decimals=1)
+    aucs = bootstrap_auc(labels, scores, n_resamples=50, seed=3)
+    real, fake = scores[labels == 0], scores[labels == 1]
+    rng = np.random.default_rng(3)
+    for auc in aucs:
+        drawn = np.repeat(real, draw_counts(rng, len(real))), np.repeat(fake, draw_counts(rng, len(fake)))
+        expected = sklearn_metrics.roc_auc_score(np.repeat([0, 1], [len(real), len(fake)]), np.concatenate(drawn))
+        assert auc == pytest.approx(expected, abs=1e-12)
+    assert len(np.unique(aucs)) > 25
+
+
+def test_bootstrap_is_seeded_and_spreads_as_theory_says():
+    labels, scores = random_samples(1, n=2000, decimals=6)
+    aucs = bootstrap_auc(labels, scores, n_resamples=1000, seed=0)
+    assert np.array_equal(aucs, bootstrap_auc(labels, scores, n_resamples=1000, seed=0))
+    assert not np.array_equal(aucs, bootstrap_auc(labels, scores, n_resamples=1000, seed=1))
+    # variance of the AUC from its placements: DeLong et al., Biometrics 44, 1988
+    real, fake = scores[labels == 0], scores[labels == 1]
+    wins = (fake[:, None] > real) + 0.5 * (fake[:, None] == real)
+    expected = np.sqrt(wins.mean(1).var() / len(fake) + wins.mean(0).var() / len(real))
+    assert aucs.mean() == pytest.approx(wins.mean(), abs=3 * expected / np.sqrt(1000))
+    assert aucs.std() == pytest.approx(expected, rel=0.1)
+
+
+def test_bootstrap_of_one_class_is_empty():
+    assert len(bootstrap_auc([0, 0], [0.1, 0.2], n_resamples=10, seed=0)) == 0
