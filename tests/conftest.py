@@ -1,0 +1,68 @@
+"""What tests share: small video files, made on the spot."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import av
+import numpy as np
+import pytest
+
+from preprocess.schemas import OK
+
+
+def grey_frames(n_frames: int, height: int = 48, width: int = 64) -> np.ndarray:
+    """(n, height, width, 3) frames whose grey level tells their index: 10 a frame, with a white top left corner."""
+    frames = np.empty((n_frames, height, width, 3), np.uint8)
+    frames[:] = (10 * np.arange(n_frames))[:, None, None, None]
+    frames[:, : height // 4, : width // 4] = 255
+    return frames
+
+
+def write_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", times: list[int] | None = None) -> Path:
+    """Encode RGB frames; `times` are presentation times in 1/25 s, evenly spaced when absent."""
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream(codec, rate=25)
+        stream.height, stream.width = frames.shape[1:3]
+        stream.pix_fmt = "rgb8" if codec == "gif" else "yuv420p"
+        for index, pixels in enumerate(frames):
+            frame = av.VideoFrame.from_ndarray(pixels, format="rgb24")
+            frame.pts = times[index] if times else index
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode())
+    return path
+
+
+@pytest.fixture
+def index_row():
+    """A function that makes a row of the index with what the stages read of it."""
+
+    def make(video_id: str, path: str, **values) -> dict:
+        row = {
+            "video_id": video_id,
+            "dataset": "d",
+            "path": path,
+            "kind": "video",
+            "label": 0,
+            "method": "real",
+            "compression": "original",
+            "split": "train",
+            "source_id": None,
+            "source_group": video_id,
+            "identities": [],
+            "mask_path": None,
+            "metadata": None,
+            "codec": "h264",
+            "height": 48,
+            "width": 64,
+            "n_frames": 10,
+            "fps": 25.0,
+            "duration_seconds": 0.4,
+            "n_bytes": 1,
+            "shard": "0000",
+            "status": OK,
+            "message": "",
+        }
+        return row | values
+
+    return make

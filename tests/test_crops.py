@@ -1,0 +1,98 @@
+import cv2
+import numpy as np
+import pytest
+from conftest import grey_frames, write_video
+
+from preprocess.cli import UserError
+from preprocess.crop_file import CropReader, decode_png, write_crops
+from preprocess.crops import CropsSettings, crop_shard, crop_window, cut_crop, cut_window, face_sharpness, parse_margin
+from preprocess.schemas import NO_FACE, OK, UNDECODED
+from preprocess.store import Origin
+
+
+def face(video_id="d/real/original/a", frame_index=0, track_id=0, box=(20, 10, 40, 34), **values):
+    corners = dict(zip(("x0", "y0", "x1", "y1"), map(float, box), strict=True))
+    row = {"video_id": video_id, "frame_index": frame_index, "pts_seconds": frame_index / 25, "track_id": track_id}
+    return row | corners | {"score": 0.99, "status": OK} | values
+
+
+@pytest.mark.parametrize(("margin", "meaning"), [("30px", (30, "px")), ("0.3", (0.3, "box")), (0, (0, "box"))])
+def test_margins(margin, meaning):
+    assert parse_margin(margin) == meaning
+
+
+@pytest.mark.parametrize("margin", ["-1", "30 %", "", "px", "0.3px0"])
+def test_bad_margins_are_named(margin):
+    with pytest.raises(UserError, match=r"crops\.margin"):
+        parse_margin(margin)
+
+
+def test_window_is_the_box_and_its_margin_in_whole_pixels():
+    assert crop_window(np.array([20, 10, 40, 34]), "0.5") == (10, -2, 50, 46)
+    assert crop_window(np.array([20.2, 10.7, 40.2, 34.1]), "3px") == (17, 7, 44, 38)
+
+
+@pytest.mark.parametrize("window", [(-3, -2, 5, 6), (60, 40, 70, 50), (100, 100, 104, 103), (-9, -9, -2, -3)])
+def test_outside_the_frame_is_black_and_recorded(window):
+    frame = np.full((48, 64, 3), 7, np.uint8)
+    pixels, (left, top, right, bottom) = cut_window(frame, window)
+    assert pixels.shape == (window[3] - window[1], window[2] - window[0], 3)
+    inner = pixels[top : pixels.shape[0] - bottom, left : pixels.shape[1] - right]
+    assert (inner == 7).all()
+    assert (pixels == 7).sum() == inner.size
+    ys, xs = np.mgrid[window[1] : window[3], window[0] : window[2]]
+    inside = (ys >= 0) & (ys < 48) & (xs >= 0) & (xs < 64)
+    assert inner.shape[0] * inner.shape[1] == inside.sum()
+
+
+def test_crop_is_lossless_and_its_transform_leads_back():
+    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    crop = cut_crop(frame, face(), CropsSettings(margin="4px"))
+    pixels = decode_png(crop.encoded)
+    assert np.array_equal(pixels, frame[6:38, 16:44])
+    x, y = crop.crop_to_frame @ (3, 5, 1)
+    assert np.array_equal(pixels[5, 3], frame[int(y), int(x)])
+
+
+def test_a_capped_crop_keeps_its_place():
+    frame = np.zeros((480, 640, 3), np.uint8)
+    frame[200:204, 300:304] = 255
+    crop = cut_crop(frame, face(box=(200, 100, 400, 340)), CropsSettings(margin=0, max_size_px=60))
+    pixels = decode_png(crop.encoded)
+    assert pixels.shape == (60, 50, 3)
+    assert crop.crop_to_frame @ (25, 25, 1) == pytest.approx((301.5, 201.5)), "centres of the white square"
+    assert pixels[25, 25].min() == 255
+    assert crop.crop_to_frame @ (-0.5, -0.5, 1) == pytest.approx((199.5, 99.5)), "outer corners stay outer corners"
+
+
+def test_shard_in_order_lost_frames_kept_as_rows(tmp_path, index_row):
+    for name in "ab":
+        write_video(tmp_path / f"{name}.mp4", grey_frames(10))
+    videos = [index_row(f"d/real/original/{name}", f"{name}.mp4") for name in "ba"]
+    faces = [
+        face("d/real/original/b", 3),
+        face("d/real/original/a", 9, track_id=1),
+        face("d/real/original/a", 2),
+        face("d/real/original/a", 50),  # beyond the end
+        face("d/real/original/b", 4, status=NO_FACE),
+    ]
+    path = tmp_path / "crops.h5"
+    write_crops(
+        path, crop_shard(videos, faces, tmp_path, CropsSettings(), threads=3), Origin("d", "crops", "{}", 1, "0")
+    )
+    with CropReader(path) as crops:
+        assert [video[-1] for video in crops.video_id] == ["a", "a", "a", "b"]
+        assert crops.frame_index.tolist() == [2, 9, 50, 3]
+        assert crops.track_id.tolist() == [0, 1, 0, 0]
+        assert crops.status.tolist() == [OK, OK, UNDECODED, OK]
+        assert crops.image(2) is None
+        assert crops.message[2]
+        assert crops.image(1).mean() == pytest.approx(90, abs=20)
+        assert (crops.attrs["dataset"], crops.attrs["stage"]) == ("d", "crops")
+
+
+def test_sharpness_falls_with_blur():
+    frame = np.random.default_rng(0).integers(0, 255, (200, 200, 3), np.uint8)
+    box = np.array([20, 20, 180, 180])
+    assert face_sharpness(frame, box) > 10 * face_sharpness(cv2.GaussianBlur(frame, (0, 0), 3), box)
+    assert np.isnan(face_sharpness(frame, box + 500))
