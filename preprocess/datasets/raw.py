@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any
 
 from preprocess.cli import UserError
-from preprocess.schemas import ORIGINAL
+from preprocess.schemas import ORIGINAL, UNLABELLED
 from preprocess.settings import setting
 
 log = logging.getLogger("preprocess")
@@ -219,9 +219,18 @@ def held_out(path: str, share: float) -> bool:
     return int.from_bytes(digest) < share * 2**64
 
 
-def unlabelled(dataset: str, path: str, name: str, split: str | None) -> RawVideo:
+def unlabelled(dataset: str, path: str, name: str, split: str | None, kind: str = "video") -> RawVideo:
     """The row of a file that lies in the collection while nothing says whether it is real or fake."""
-    return RawVideo(f"{dataset}/unlabelled/{ORIGINAL}/{name}", path, None, None, ORIGINAL, split, source_group=name)
+    return RawVideo(
+        video_id=f"{dataset}/{UNLABELLED}/{ORIGINAL}/{name}",
+        path=path,
+        label=None,
+        method=None,
+        compression=ORIGINAL,
+        split=split,
+        source_group=name,
+        kind=kind,
+    )
 
 
 def _utf8(place: str, name: str) -> str:

@@ -69,7 +69,7 @@ def _raw_video(dataset: str, path: str, kind: str, settings: IndexSettings) -> R
     word = settings.label or PurePosixPath(path).parts[0]
     split = "test" if held_out(path, settings.test_share) else "train"
     if word not in FOLDERS:
-        return unlabelled(dataset, path, path, split)
+        return unlabelled(dataset, path, path, split, kind)
     method = REAL if word == "real" else dataset
     return RawVideo(
         video_id=f"{dataset}/{method}/{ORIGINAL}/{path}",

@@ -1,0 +1,151 @@
+"""The stage `index`, from a raw tree with good and bad files to its tables."""
+
+import json
+import sys
+
+import pytest
+from tiny_videos import truncate, turn_clockwise, write_video
+
+from preprocess.cli import UserError
+from preprocess.datasets import IndexSettings
+from preprocess.index import index_videos, main, shard_of
+from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED, UNREADABLE
+from preprocess.store import read_origin, read_rows, read_table
+
+MEASURED = ("codec", "height", "width", "n_frames", "fps", "duration_seconds", "n_bytes")
+
+
+@pytest.fixture
+def root(tmp_path):
+    """A tiny DFDC part: two good videos of one source group, one of each kind of loss."""
+    root = tmp_path / "raw"
+    part = root / "dfdc_train_part_0"
+    write_video(part / "real.mp4", n_frames=5, size=(48, 64))
+    turn_clockwise(write_video(part / "fake.mp4", n_frames=7, size=(48, 64)))
+    truncate(write_video(part / "cut.mp4"), 0.5)
+    (part / "text.mp4").write_text("no video")
+    (part / "folder.mp4").mkdir()
+    write_video(part / "new\nline ü.mp4")
+    labels = {name: {"label": "REAL"} for name in ("real.mp4", "cut.mp4", "text.mp4", "folder.mp4", "absent.mp4")}
+    labels["fake.mp4"] = {"label": "FAKE", "original": "real.mp4"}
+    (part / "metadata.json").write_text(json.dumps(labels))
+    return root
+
+
+def index(root, **options):
+    options = {"layout": "dfdc", "n_shards": 4, "settings": IndexSettings()} | options
+    return index_videos("d", root=root, **options)
+
+
+def test_every_video_is_a_row_with_what_was_measured_or_why_not(root):
+    rows = index(root)
+    assert [row["video_id"] for row in rows] == sorted(row["video_id"] for row in rows)
+    assert all(set(row) == set(INDEX.names) for row in rows)
+    outcome = {row["video_id"].split("/")[-1]: row for row in rows}
+    assert {name: row["status"] for name, row in outcome.items()} == {
+        "real": OK,
+        "fake": OK,
+        "cut": UNREADABLE,
+        "text": UNREADABLE,
+        "folder": UNREADABLE,
+        "absent": MISSING,
+        "new\nline ü": UNLABELLED,
+    }
+    assert [outcome["real"][name] for name in MEASURED[:6]] == ["mpeg4", 48, 64, 5, 25.0, 0.2]
+    assert [outcome["fake"][name] for name in MEASURED[:6]] == ["mpeg4", 64, 48, 7, 25.0, 0.28]
+    assert outcome["fake"]["n_bytes"] == (root / outcome["fake"]["path"]).stat().st_size
+    for row in rows:
+        assert (row["status"] == OK) == (row["message"] == "")
+        if row["status"] != OK:
+            assert [row[name] for name in MEASURED] == [None] * 7
+    assert "metadata.json names" in outcome["absent"]["message"]
+
+
+def test_rows_do_not_depend_on_the_number_of_threads(root):
+    assert index(root, threads=1) == index(root, threads=4)
+
+
+def test_images_are_probed_as_images(tmp_path):
+    from PIL import Image
+
+    Image.new("RGB", (20, 10)).save(tmp_path / "a.jpg", "PNG")
+    (tmp_path / "b.png").write_text("no image")
+    rows = index(tmp_path, layout="images", settings=IndexSettings(label="fake"))
+    assert [
+        (row["kind"], row["codec"], row["height"], row["width"], row["n_frames"], row["status"]) for row in rows
+    ] == [
+        ("image", "png", 10, 20, 1, OK),
+        ("image", None, None, None, None, UNREADABLE),
+    ]
+
+
+def test_a_real_video_and_its_fakes_share_a_shard_and_shards_never_change(root):
+    rows = {row["video_id"]: row for row in index(root, n_shards=1000)}
+    real, fake = rows["d/real/original/dfdc_train_part_0/real"], rows["d/DFDC/original/dfdc_train_part_0/fake"]
+    assert fake["source_id"] == real["video_id"]
+    assert fake["shard"] == real["shard"]
+    # fixed for ever: another hash would move every video of every store
+    assert [shard_of(group, 10) for group in ("000", "id0_0000", "Größe 人")] == ["0004", "0006", "0004"]
+    counts = [sum(shard_of(str(group), 4) == f"{shard:04d}" for group in range(2000)) for shard in range(4)]
+    assert min(counts) > 400
+
+
+def run_main(monkeypatch, root, output, *more):
+    arguments = [
+        "--dataset",
+        "d",
+        "--layout",
+        "dfdc",
+        "--root",
+        root,
+        "--n-shards",
+        4,
+        "--output",
+        output / "d.parquet",
+    ]
+    arguments += ["--lists", output / "d", *more]
+    monkeypatch.setattr(sys, "argv", ["index", *map(str, arguments)])
+    main()
+
+
+def test_command_line_writes_the_table_and_one_list_per_shard(monkeypatch, root, tmp_path):
+    run_main(monkeypatch, root, tmp_path / "out", "--threads", "2")
+    lists = sorted((tmp_path / "out/d").iterdir())
+    assert [path.name for path in lists] == ["0000.parquet", "0001.parquet", "0002.parquet", "0003.parquet"]
+    rows = read_rows(tmp_path / "out/d.parquet")
+    assert rows == index(root)
+    for path in lists:
+        assert read_table(path).schema.remove_metadata() == INDEX
+        assert read_rows(path) == [row for row in rows if row["shard"] == path.stem]
+        assert read_origin(path).shard == path.stem
+    assert {len(read_rows(path)) for path in lists} != {0}
+
+
+def test_the_same_tree_gives_the_same_bytes(monkeypatch, root, tmp_path):
+    run_main(monkeypatch, root, tmp_path / "one")
+    run_main(monkeypatch, root, tmp_path / "two", "--threads", "3")
+    for path in (tmp_path / "one").rglob("*.parquet"):
+        assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"layout": "ffpp"}, "'ffpp' is unknown; allowed: faceforensics, celebdf, dfdc, videos, images"),
+        ({"n_shards": 0}, "n_shards is 0"),
+        ({"settings": IndexSettings(test_share=1.5)}, "test_share is 1.5; allowed: 0 to 1"),
+        ({"settings": IndexSettings(methods=["Deepfakes"])}, "'Deepfakes'.*found: DFDC"),
+    ],
+)
+def test_mistakes_are_named(root, options, message):
+    with pytest.raises(UserError, match=message):
+        index(root, **options)
+
+
+def test_an_absent_root_and_a_twofold_id_are_named(tmp_path, root):
+    with pytest.raises(UserError, match="absent' is not a folder"):
+        index(tmp_path / "absent")
+    part = root / "dfdc_train_part_0"
+    (part / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}, "a.mov": {"label": "REAL"}}))
+    with pytest.raises(UserError, match=r"a\.mp4' and .*a\.mov' would both have the id|a\.mov' and .*a\.mp4'"):
+        index(root)
