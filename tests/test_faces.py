@@ -1,0 +1,119 @@
+import numpy as np
+import pytest
+from conftest import grey_frames, write_video
+
+from preprocess.faces import FaceDetector, FacesSettings, can_inherit, inherit_faces, track_shard
+from preprocess.frames import FramesSettings, sample_shard
+from preprocess.schemas import NO_FACE, OK, UNDECODED
+from preprocess.synthetic import render_portrait
+from preprocess.tracks import box_iou
+
+REAL, FAKE = "d/real/original/a", "d/swap/original/a_b"
+
+
+def face_row(frame_index, status=OK, **values):
+    row = {"video_id": REAL, "frame_index": frame_index, "pts_seconds": frame_index / 25, "track_id": 0}
+    return row | {"x0": 1.0, "y0": 2.0, "x1": 3.0, "y1": 4.0, "score": 0.9, "status": status, "message": ""} | values
+
+
+def frame_row(frame_index, video_id=FAKE):
+    return {
+        "video_id": video_id,
+        "frame_index": frame_index,
+        "pts_seconds": 1 + frame_index / 25,
+        "status": OK,
+        "message": "",
+    }
+
+
+@pytest.fixture(scope="module")
+def portrait():
+    return render_portrait(np.random.default_rng(3), 270, 360)
+
+
+@pytest.fixture(scope="module")
+def portrait_video(portrait, tmp_path_factory):
+    """Ten frames: the portrait, with nobody in frames 6 and 7."""
+    frames = np.repeat(portrait[0][None], 10, axis=0)
+    frames[6:8] = 90
+    return write_video(tmp_path_factory.mktemp("videos") / "a.mp4", frames)
+
+
+def video_rows(index_row, **fake):
+    size = {"height": 270, "width": 360, "n_frames": 10}
+    return [
+        index_row(REAL, "a.mp4", **size),
+        index_row(FAKE, "a.mp4", **size | {"label": 1, "method": "swap", "source_id": REAL} | fake),
+    ]
+
+
+def test_boxes_come_in_pixels_of_the_frame_at_any_search_scale(portrait):
+    image, truth = portrait
+    for min_size_px in (20, 40, 60):
+        detector = FaceDetector(FacesSettings(min_size_px=min_size_px), "cpu")
+        (found,) = detector.detect([detector.shrink(image)], image.shape[:2])
+        assert len(found.boxes) == 1
+        assert box_iou(found.boxes, truth.box[None])[0, 0] >= 0.6
+        assert found.scores[0] >= 0.99
+        x0, y0, x1, y1 = found.boxes[0]
+        assert ((found.points[0] > (x0, y0)) & (found.points[0] < (x1, y1))).all()
+
+
+def test_small_faces_are_not_kept(portrait):
+    image, truth = portrait
+    side = int(min(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1]))
+    detector = FaceDetector(FacesSettings(min_size_px=2 * side), "cpu")
+    assert len(detector.detect([detector.shrink(image)], image.shape[:2])[0].boxes) == 0
+
+
+def test_a_frame_smaller_than_any_face_holds_none():
+    detector = FaceDetector(FacesSettings(), "cpu")
+    (found,) = detector.detect([np.zeros((1, 1, 3), np.uint8)], (1, 1))
+    assert found.boxes.shape == (0, 4)
+
+
+def test_a_fake_gets_the_boxes_of_its_real_video(portrait_video, index_row):
+    videos = video_rows(index_row)
+    frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=10), threads=1)
+    rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", threads=2)
+    real, fake = rows[:10], rows[10:]
+    assert [row["status"] for row in real] == [OK] * 6 + [NO_FACE] * 2 + [OK] * 2
+    assert {row["track_id"] for row in real if row["status"] == OK} == {0}, "the gap is bridged"
+    assert all(row.get("inherited_from") is None for row in real)
+    assert all(row["inherited_from"] == REAL for row in fake)
+    keys = ("frame_index", "x0", "y0", "x1", "y1", "track_id", "status")
+    assert [[row.get(key) for key in keys] for row in fake] == [[row.get(key) for key in keys] for row in real]
+
+
+def test_a_fake_that_disagrees_is_searched_itself(portrait_video, index_row):
+    videos = video_rows(index_row, n_frames=9)
+    frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=3), threads=1)
+    rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", threads=1)
+    assert [row["status"] for row in rows] == [OK] * 6
+    assert [row["inherited_from"] for row in rows] == [None] * 6
+
+
+@pytest.mark.parametrize("change", [{"n_frames": 11}, {"height": 1}, {"width": 1}, {"source_id": "d/real/original/b"}])
+def test_when_a_fake_cannot_inherit(index_row, change):
+    usable = {row["video_id"]: row for row in video_rows(index_row)}
+    assert can_inherit(usable[FAKE], usable)
+    assert not can_inherit(usable[FAKE] | change, usable)
+    assert not can_inherit(usable[REAL], usable)
+
+
+def test_a_real_video_that_lost_frames_cannot_vouch():
+    faces = [face_row(0), face_row(1, UNDECODED), face_row(2, NO_FACE)]
+    assert inherit_faces([frame_row(0), frame_row(1)], faces) is None
+    inherited = inherit_faces([frame_row(0), frame_row(2)], faces)
+    assert [(row["video_id"], row["status"], row["pts_seconds"]) for row in inherited] == [
+        (FAKE, OK, 1.0),
+        (FAKE, NO_FACE, 1.08),
+    ]
+
+
+def test_frames_that_do_not_decode_are_rows(tmp_path, index_row):
+    write_video(tmp_path / "a.mp4", grey_frames(3))
+    frames = [frame_row(1, REAL), frame_row(7, REAL)]
+    rows = track_shard([index_row(REAL, "a.mp4")], frames, tmp_path, FacesSettings(), device="cpu", threads=1)
+    assert [(row["frame_index"], row["status"]) for row in rows] == [(1, NO_FACE), (7, UNDECODED)]
+    assert rows[1]["message"]
