@@ -62,6 +62,8 @@ def index_videos(
     if settings.test_share > 1:
         raise UserError(f"dataset {dataset!r}: test_share is {settings.test_share}; allowed: 0 to 1")
     videos = sorted(LAYOUTS[layout](root, dataset, settings), key=lambda video: video.video_id)
+    if not videos:
+        raise UserError(f"dataset {dataset!r}: {str(root)!r} is laid out as {layout!r}, but its folders hold no videos")
     for one, next_one in itertools.pairwise(videos):
         if one.video_id == next_one.video_id:
             raise UserError(

@@ -142,9 +142,12 @@ def test_mistakes_are_named(root, options, message):
         index(root, **options)
 
 
-def test_an_absent_root_and_a_twofold_id_are_named(tmp_path, root):
+def test_an_absent_root_an_empty_tree_and_a_twofold_id_are_named(tmp_path, root):
     with pytest.raises(UserError, match="absent' is not a folder"):
         index(tmp_path / "absent")
+    (tmp_path / "empty/original_sequences/actors/c23/videos").mkdir(parents=True)
+    with pytest.raises(UserError, match="hold no videos"):
+        index(tmp_path / "empty", layout="faceforensics")
     part = root / "dfdc_train_part_0"
     (part / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}, "a.mov": {"label": "REAL"}}))
     with pytest.raises(UserError, match=r"a\.mp4' and .*a\.mov' would both have the id|a\.mov' and .*a\.mp4'"):
