@@ -3,7 +3,7 @@
 Frames are found by their time, not by counting what the decoder gives: a decoder drops what it cannot
 decode, and counting would then give every later frame a wrong index. PyAV is the decoder because it says
 the time of each frame. decord, as fast on the same files, repeats its last frame in place of what does not
-decode, and mangles rotated videos (docs/decoding.md holds the measurements).
+decode, and mangles rotated videos (docs/decoding.md has the figures).
 """
 
 from __future__ import annotations
