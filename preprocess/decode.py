@@ -15,7 +15,7 @@ import av
 import numpy as np
 from PIL import Image, ImageOps
 
-from preprocess.probe import frame_times, open_video
+from preprocess.probe import IMAGE_FORMATS, frame_times, open_video
 
 # Two frames are never this close; times that come from the same integer pts agree far better.
 _SAME_TIME_SECONDS = 1e-4
@@ -64,7 +64,7 @@ def read_image(path: str | Path) -> np.ndarray:
     Raises:
         OSError: The file is not an image that Pillow reads.
     """
-    with Image.open(path) as image:
+    with Image.open(path, formats=IMAGE_FORMATS) as image:
         upright = ImageOps.exif_transpose(image)
         if upright.mode.startswith("I;16"):
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
