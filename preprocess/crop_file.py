@@ -173,3 +173,42 @@ class CropReader:
         """Crop `row` as RGB uint8 `(height, width, 3)`; None when it was lost."""
         encoded = self._images[row]
         return decode_png(encoded) if encoded else None
+
+
+class CropRows:
+    """Read single crops of a crops file in any order: nothing is loaded ahead, so hundreds can stay open.
+
+    Not for sharing across a fork: open one in each worker.
+
+    Raises:
+        UserError: The file is absent or cannot be read.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        try:
+            # HDF5's chunk cache would read 1 MiB for each image of a tenth of that
+            self._file = h5py.File(path, "r", rdcc_nbytes=0)
+        except OSError as error:
+            raise UserError(f"cannot read the crops file {path}: {error}. Run crop_faces for it again") from error
+        self._box = self._file["crops/box"]
+        self._crop_to_frame = self._file["crops/crop_to_frame"]
+        self._encoded = self._file["images/encoded"]
+        self._offset = self._file["images/offset"]
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crop `row`: RGB uint8 `(height, width, 3)`, its box (4,) in frame pixels, and `crop_to_frame` (2, 3).
+
+        Raises:
+            UserError: The file has no such row, or the crop was lost.
+        """
+        if not 0 <= row < len(self._box):
+            raise UserError(f"{self.path} has no crop {row}, only {len(self._box)}: collect the samples again")
+        begin, end = self._offset[row : row + 2]
+        if begin == end:
+            raise UserError(f"crop {row} of {self.path} was lost when it was cut: collect the samples again")
+        return decode_png(self._encoded[begin:end].tobytes()), self._box[row], self._crop_to_frame[row]

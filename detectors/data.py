@@ -1,0 +1,350 @@
+"""What detectors read: the samples of a store as columns, and their face crops, cut on reading.
+
+Every random choice comes from a generator seeded by (seed, epoch, index), so neither the number of loader
+workers nor a resumed training changes what is read.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections import OrderedDict
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from torch import Tensor
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from detectors.augment import augment_pixels, draw_geometry
+from detectors.crop_window import CropWindow
+from preprocess.cli import UserError
+from preprocess.crop_file import CropRows
+from preprocess.schemas import REAL
+
+TRAIN, VAL = "train", "val"
+UNKNOWN_LABEL = -1
+
+_TEXT_COLUMNS = ("dataset", "shard", "video_id", "method", "split", "source_group")
+_MAX_OPEN_FILES = 256
+
+# first word of a seed: which choice the generator is for
+_ORDER, _PAIR, _SUBSET = 1, 2, 3
+
+
+@dataclass(frozen=True)
+class TextColumn:
+    """A column of few different texts.
+
+    Attributes:
+        names: The different texts.
+        codes: (N,) int32, row of `names`; -1 where the text is null.
+    """
+
+    names: tuple[str, ...]
+    codes: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> TextColumn:
+        return TextColumn(self.names, self.codes[rows])
+
+    def equals(self, name: str) -> np.ndarray:
+        """(N,) bool: where the text is `name`."""
+        return self.codes == (self.names.index(name) if name in self.names else len(self.names))
+
+
+@dataclass(frozen=True)
+class Samples:
+    """Columns of samples tables (`schemas.SAMPLES`): 31 bytes a row, whatever the length of the ids.
+
+    Attributes:
+        dataset, shard, video_id, method, split, source_group: Texts.
+        crop_row: (N,) int32, row of the shard's crops file.
+        label: (N,) int8: 0 real, 1 fake, -1 unknown.
+    """
+
+    dataset: TextColumn
+    shard: TextColumn
+    video_id: TextColumn
+    method: TextColumn
+    split: TextColumn
+    source_group: TextColumn
+    crop_row: np.ndarray
+    label: np.ndarray
+
+    @classmethod
+    def read(cls, paths: Sequence[str | Path]) -> Samples:
+        """Read samples tables, one after another.
+
+        Raises:
+            UserError: A file is absent, or is no samples table.
+        """
+        tables = [_read(path) for path in paths]
+        table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
+        texts = {name: _text_column(table[name]) for name in _TEXT_COLUMNS}
+        label = table["label"].fill_null(UNKNOWN_LABEL).to_numpy()
+        return cls(**texts, crop_row=table["crop_row"].to_numpy(), label=label)
+
+    def __len__(self) -> int:
+        return len(self.label)
+
+    def __getitem__(self, rows: np.ndarray) -> Samples:
+        """The samples at `rows` (numbers or a mask), in that order."""
+        return Samples(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
+
+    def crops_file(self, row: int) -> str:
+        """The crops file of a sample, relative to the folder of crops."""
+        dataset = self.dataset.names[self.dataset.codes[row]]
+        return f"{dataset}/{self.shard.names[self.shard.codes[row]]}.h5"
+
+
+def _read(path: str | Path) -> pa.Table:
+    columns = [*_TEXT_COLUMNS, "crop_row", "label"]
+    try:
+        # ids are read as codes: as text, ten million samples would take gigabytes
+        table = pq.ParquetFile(path, read_dictionary=list(_TEXT_COLUMNS)).read(columns)
+    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        raise UserError(f"cannot read the samples {path}: {error}. Run collect_samples for it again") from error
+    missing = set(columns) - set(table.column_names)
+    if missing:
+        raise UserError(f"{path} is no samples table: it has no column {', '.join(sorted(missing))}")
+    return table
+
+
+def _text_column(column: pa.ChunkedArray) -> TextColumn:
+    column = column.combine_chunks()
+    if isinstance(column, pa.ChunkedArray):  # what combining no chunks at all gives
+        column = pa.array([], pa.dictionary(pa.int32(), pa.string()))
+    codes = column.indices.fill_null(-1).to_numpy(zero_copy_only=False)
+    return TextColumn(tuple(column.dictionary.to_pylist()), codes.astype(np.int32, copy=False))
+
+
+def split_for_training(samples: Samples, val_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows to train on and rows to validate on; no source group is in both.
+
+    A data set with a `val` split validates on it. Of one without, a share of the train split's source groups is
+    held out, at least one of each kind (only real, only fake, both) of which there are two: those with the
+    smallest hashes of their names, so that the choice does not change with the order of rows or the seed.
+    Samples without a label, and the `test` split, are in neither.
+
+    Args:
+        samples: Of one or more data sets.
+        val_share: Share of the source groups.
+
+    Returns:
+        Training rows and validation rows, ascending.
+    """
+    known = samples.label != UNKNOWN_LABEL
+    train, val = known & samples.split.equals(TRAIN), known & samples.split.equals(VAL)
+    for code in np.unique(samples.dataset.codes[train]):
+        of_dataset = samples.dataset.codes == code
+        if val_share and not (val & of_dataset).any():
+            rows = np.flatnonzero(train & of_dataset)
+            held_out = rows[_held_out(samples[rows], val_share)]
+            train[held_out], val[held_out] = False, True
+    return np.flatnonzero(train), np.flatnonzero(val)
+
+
+def _held_out(samples: Samples, share: float) -> np.ndarray:
+    """Mask (N,) of the samples whose source group is held out."""
+    # a video of unknown origin is a group of its own, behind the numbers of the named groups
+    own = len(samples.source_group.names) + samples.video_id.codes
+    group = np.where(samples.source_group.codes >= 0, samples.source_group.codes, own)
+    groups, first, of_sample = np.unique(group, return_index=True, return_inverse=True)
+    kind = np.zeros(len(groups), np.int8)
+    for label in (0, 1):
+        np.bitwise_or.at(kind, of_sample[samples.label == label], 1 << label)
+    held_out = np.zeros(len(groups), bool)
+    for value in np.unique(kind):
+        members = np.flatnonzero(kind == value)
+        if len(members) > 1:
+            hashes = [_hash(_group_name(samples, first[member])) for member in members]
+            count = min(max(1, round(share * len(members))), len(members) - 1)
+            held_out[members[np.argsort(hashes)[:count]]] = True
+    return held_out[of_sample]
+
+
+def _group_name(samples: Samples, row: int) -> str:
+    code = samples.source_group.codes[row]
+    return samples.source_group.names[code] if code >= 0 else samples.video_id.names[samples.video_id.codes[row]]
+
+
+def _hash(text: str) -> int:
+    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
+
+
+def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:
+    """A random subset of `count` rows, ascending; all of them when `count` is None or not smaller."""
+    if count is None or count >= len(rows):
+        return rows
+    return np.sort(np.random.default_rng([_SUBSET, seed]).choice(rows, count, replace=False))
+
+
+class CropStore:
+    """Face crops of many shards, cut for a detector. Files open when they are first read, in the reading process.
+
+    Args:
+        root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
+        samples: The samples that can be asked for.
+        window: The detector's crop.
+    """
+
+    def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
+        self._root = Path(root)
+        self._samples = samples
+        self._window = window
+        self._open: OrderedDict[str, CropRows] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def read(self, row: int, augment: np.random.Generator | None = None) -> np.ndarray:
+        """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
+        image, box, crop_to_frame = self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
+        if augment is None:
+            return self._window.cut(image, box, crop_to_frame)
+        rotation, flip = draw_geometry(augment)
+        return augment_pixels(
+            self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), augment
+        )
+
+    def _file(self, name: str) -> CropRows:
+        if self._process != os.getpid():
+            # HDF5 handles do not survive a fork
+            self._open, self._process = OrderedDict(), os.getpid()
+        if name not in self._open:
+            if len(self._open) >= _MAX_OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+            self._open[name] = CropRows(self._root / name)
+        self._open.move_to_end(name)
+        return self._open[name]
+
+
+class FaceCrops(Dataset):
+    """Samples one by one, as they are, for validation and prediction.
+
+    Item i is `{"image": (3, size, size) uint8, "row": i}`.
+    """
+
+    def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
+        self._samples = samples
+        self._store = CropStore(root, samples, window)
+
+    def __len__(self) -> int:
+        return len(self._samples)
+
+    def __getitem__(self, row: int) -> dict:
+        return {"image": to_tensor(self._store.read(row)), "row": row}
+
+
+class RealFakePairs(Dataset):
+    """Each fake with one real, drawn anew for each epoch from all reals.
+
+    Item (epoch, i) is `{"fake": (3, size, size) uint8, "real": the same, "method": class of fake i}`; class 0
+    stands for real.
+
+    Args:
+        root: Folder of the crops.
+        samples: Training samples.
+        methods: Names of the classes, `real` first.
+        window: The detector's crop.
+        seed: Of pairing and augmentation.
+        augment: Whether to augment.
+
+    Raises:
+        UserError: There are no reals or no fakes.
+    """
+
+    def __init__(
+        self, root: str | Path, samples: Samples, methods: list[str], window: CropWindow, seed: int, augment: bool
+    ):
+        self._fakes, self._reals = np.flatnonzero(samples.label == 1), np.flatnonzero(samples.label == 0)
+        if not len(self._fakes) or not len(self._reals):
+            raise UserError(
+                f"the training samples hold {len(self._reals)} real and {len(self._fakes)} fake crops of "
+                f"{', '.join(samples.dataset.names)}; a detector that learns from real-fake pairs needs both: "
+                "add a data set to the experiment's train list"
+            )
+        class_of_code = np.array([methods.index(name) if name in methods else 0 for name in samples.method.names])
+        self._class = class_of_code[samples.method.codes[self._fakes]]
+        self._store = CropStore(root, samples, window)
+        self._seed = seed
+        self._augment = augment
+
+    def __len__(self) -> int:
+        return len(self._fakes)
+
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> dict:
+        epoch, index = epoch_and_index
+        rng = np.random.default_rng([_PAIR, self._seed, epoch, index])
+        real = self._reals[rng.integers(len(self._reals))]
+        augment = rng if self._augment else None
+        return {
+            "fake": to_tensor(self._store.read(self._fakes[index], augment)),
+            "real": to_tensor(self._store.read(real, augment)),
+            "method": int(self._class[index]),
+        }
+
+
+def training_methods(samples: Samples) -> list[str]:
+    """Names of the classes that a detector can tell apart: `real`, then the fakes' methods by name."""
+    codes = np.unique(samples.method.codes[samples.label == 1])
+    return [REAL, *sorted(samples.method.names[code] for code in codes)]
+
+
+class EpochSampler(Sampler):
+    """Items of an epoch in random order, as `(epoch, index)`.
+
+    Args:
+        n_items: Items that there are.
+        n_drawn: Items of an epoch, drawn without replacement and anew for each; None: all.
+        seed: Of order and draw.
+    """
+
+    def __init__(self, n_items: int, n_drawn: int | None, seed: int):
+        self._n_items = n_items
+        self._n_drawn = min(n_items, n_drawn or n_items)
+        self._seed = seed
+        self._epoch = 0
+
+    def set_epoch(self, epoch: int) -> None:
+        """Choose the epoch, counted from 0."""
+        self._epoch = epoch
+
+    def __len__(self) -> int:
+        return self._n_drawn
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        order = np.random.default_rng([_ORDER, self._seed, self._epoch]).permutation(self._n_items)
+        for index in order[: self._n_drawn]:
+            yield self._epoch, int(index)
+
+
+def make_loader(
+    dataset: Dataset, *, batch_size: int, workers: int, sampler: Sampler | None = None, pin_memory: bool = False
+) -> DataLoader:
+    """A loader whose workers keep to one thread each and take nothing from PyTorch's global generator."""
+    return DataLoader(
+        dataset,
+        batch_size=batch_size,
+        sampler=sampler,
+        num_workers=workers,
+        persistent_workers=workers > 0,
+        pin_memory=pin_memory,
+        worker_init_fn=_start_worker,
+        generator=torch.Generator(),
+    )
+
+
+def to_tensor(image: np.ndarray) -> Tensor:
+    """(height, width, 3) uint8 to (3, height, width)."""
+    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+
+
+def _start_worker(_: int) -> None:
+    cv2.setNumThreads(1)

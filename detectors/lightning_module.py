@@ -1,0 +1,137 @@
+"""What Lightning runs: a step of any detector, its validation, and one row of history per epoch."""
+
+from __future__ import annotations
+
+import logging
+import math
+import time
+from pathlib import Path
+
+import lightning as L
+import numpy as np
+import pandas as pd
+import torch
+from torch import Tensor
+
+from detectors.data import Samples
+from detectors.detector import Detector
+from detectors.metrics import detection_metrics, equal_error_rate, video_scores
+from preprocess.store import atomic_path
+
+log = logging.getLogger("detectors")
+
+# What chooses the best epoch: the video AUC, and among equals (common with few videos) the frame AUC.
+SELECTION = "val/selection"
+_FRAME_AUC_WEIGHT = 1e-3
+
+_LOG_INTERVAL_SECONDS = 15.0
+
+
+class TrainingModule(L.LightningModule):
+    """Trains a detector; knows only the interface `Detector`.
+
+    Args:
+        detector: What to train.
+        val_samples: Samples of the validation loader, in its order.
+        seed: Of dropout and of whatever else draws from PyTorch's generator; each epoch starts from it anew,
+            which makes a training that is resumed after an epoch equal to one that was never interrupted.
+        csv: The history is written there after each epoch.
+
+    Attributes:
+        history: One dict per epoch: epoch (from 0), seconds, the mean of each loss as `train/<name>`, the metrics as
+            `val/<level>_<metric>` and the thresholds at the equal error rate, `val/<level>_threshold`.
+    """
+
+    def __init__(self, detector: Detector, val_samples: Samples, seed: int, csv: Path):
+        super().__init__()
+        self.detector = detector
+        self.history: list[dict] = []
+        self._val_samples = val_samples
+        self._seed = seed
+        self._csv = csv
+        self._scores: list[Tensor] = []
+        self._loss_sums: dict[str, Tensor] = {}
+        self._n_batches = 0
+        self._epoch_begin = 0.0
+        self._val_metrics: dict[str, float] = {}
+
+    def configure_optimizers(self) -> torch.optim.Optimizer:
+        return self.detector.optimizer()
+
+    def on_train_epoch_start(self) -> None:
+        (epoch_seed,) = np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)
+        torch.manual_seed(int(epoch_seed))
+        self._loss_sums, self._n_batches = {}, 0
+        self._epoch_begin = time.monotonic()
+
+    def training_step(self, batch: dict, batch_index: int) -> Tensor:
+        losses = self.detector.losses(batch)
+        for name, loss in losses.items():
+            self._loss_sums[name] = self._loss_sums.get(name, 0) + loss.detach()
+        self._n_batches += 1
+        self.log_dict({f"step/{name}": loss for name, loss in losses.items()})
+        self.log("loss", losses["total"], prog_bar=True, logger=False)
+        return losses["total"]
+
+    def on_validation_epoch_start(self) -> None:
+        self._scores = []
+
+    def validation_step(self, batch: dict, batch_index: int) -> None:
+        self._scores.append(self.detector.score(batch["image"]))
+
+    def on_validation_epoch_end(self) -> None:
+        scores = torch.cat(self._scores).float().cpu().numpy()
+        self._val_metrics = validation_metrics(self._val_samples, scores)
+        self.log_dict(self._val_metrics)
+
+    def on_train_epoch_end(self) -> None:
+        losses = {f"train/{name}": float(total / self._n_batches) for name, total in self._loss_sums.items()}
+        seconds = time.monotonic() - self._epoch_begin
+        self.history.append({"epoch": self.current_epoch, "seconds": round(seconds, 3), **losses, **self._val_metrics})
+        self.log_dict(losses)
+        with atomic_path(self._csv) as temporary:
+            pd.DataFrame(self.history).to_csv(temporary, index=False)
+        shown = ("train/total", "val/frame_auc", "val/video_auc")
+        values = ", ".join(f"{name} {self.history[-1].get(name, math.nan):.4f}" for name in shown)
+        log.info(
+            "train: epoch %d of %d in %.1f s, %s", self.current_epoch + 1, self.trainer.max_epochs, seconds, values
+        )
+
+    def on_save_checkpoint(self, checkpoint: dict) -> None:
+        checkpoint["history"] = self.history
+
+    def on_load_checkpoint(self, checkpoint: dict) -> None:
+        self.history = checkpoint["history"]
+
+
+def validation_metrics(samples: Samples, scores: np.ndarray) -> dict[str, float]:
+    """Metrics of both levels that need no threshold, the thresholds at the equal error rate, and `val/selection`.
+
+    Args:
+        samples: N samples.
+        scores: (N,) their probabilities of being fake.
+    """
+    frames = pd.DataFrame({"video_id": samples.video_id.codes, "label": samples.label, "score": scores})
+    metrics = {}
+    for level, table in (("frame", frames), ("video", video_scores(frames))):
+        values = detection_metrics(table["label"], table["score"], threshold=math.nan)
+        metrics |= {f"val/{level}_{name}": values[name] for name in ("auc", "ap", "eer", "log_loss")}
+        metrics[f"val/{level}_threshold"] = equal_error_rate(table["label"], table["score"])[1]
+    metrics[SELECTION] = metrics["val/video_auc"] + _FRAME_AUC_WEIGHT * metrics["val/frame_auc"]
+    return metrics
+
+
+class ProgressLines(L.Callback):
+    """A plain line every 15 s, where there is no terminal for a progress bar."""
+
+    def __init__(self) -> None:
+        self._last = time.monotonic()
+
+    def on_train_batch_end(
+        self, trainer: L.Trainer, pl_module: TrainingModule, outputs: dict, batch: dict, batch_idx: int
+    ) -> None:
+        now = time.monotonic()
+        if now - self._last >= _LOG_INTERVAL_SECONDS:
+            self._last = now
+            where = (trainer.current_epoch + 1, trainer.max_epochs, batch_idx + 1, trainer.num_training_batches)
+            log.info("train: epoch %d of %d, batch %d of %d, loss %.4f", *where, outputs["loss"])

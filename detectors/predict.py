@@ -1,0 +1,130 @@
+"""Score every sample of one data set's split with a trained detector: `python -m detectors.predict --help`."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+from pathlib import Path
+
+import cv2
+import numpy as np
+import pyarrow as pa
+import torch
+
+from detectors.data import FaceCrops, Samples, make_loader
+from detectors.detector import Detector
+from detectors.registry import load_detector
+from preprocess import versions
+from preprocess.cli import UserError, pick_device, progress, run_command
+from preprocess.schemas import PREDICTIONS
+from preprocess.settings import settings_json
+from preprocess.store import Origin, read_origin, read_table, write_table
+
+log = logging.getLogger("detectors")
+
+SPLITS = ("train", "val", "test", "all")
+_AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
+
+
+def predict_samples(
+    detector: Detector, samples: Samples, crops: Path, *, batch_size: int, workers: int, device: str
+) -> np.ndarray:
+    """Probability (N,) float32 that each sample is fake, in the order of the samples.
+
+    Args:
+        detector: In evaluation mode.
+        samples: N samples, best in the order of the store, so that files are read from front to back.
+        crops: Folder of the crops.
+        batch_size: Crops at a time.
+        workers: Processes that read crops.
+        device: PyTorch device. A GPU computes in the precision of the training.
+    """
+    if not len(samples):
+        return np.empty(0, np.float32)
+    on_gpu = device != "cpu"
+    detector = detector.to(device)
+    loader = make_loader(
+        FaceCrops(crops, samples, detector.window), batch_size=batch_size, workers=workers, pin_memory=on_gpu
+    )
+    half = _AUTOCAST.get(detector.settings.precision) if on_gpu else None
+    scores = []
+    with torch.inference_mode(), torch.autocast(device.split(":")[0], dtype=half, enabled=half is not None):
+        for batch in progress(loader, total=len(loader), description="score faces", unit="step"):
+            scores.append(detector.score(batch["image"].to(device, non_blocking=True)).float().cpu())
+    return torch.cat(scores).numpy()
+
+
+def predict_dataset(
+    *,
+    checkpoint: Path,
+    samples: Path,
+    crops: Path,
+    split: str,
+    output: Path,
+    batch_size: int = 64,
+    threads: int = 1,
+    device: str = "auto",
+) -> pa.Table:
+    """Score the samples of a split and write them as `schemas.PREDICTIONS`, in the order of the samples table.
+
+    The file's origin holds, as `settings`: experiment, seed, detector, split, train (names of the training
+    data sets), frame_threshold and video_threshold (null when there was no validation).
+
+    Args:
+        checkpoint: What training wrote.
+        samples: Samples table of one data set.
+        crops: Folder of the crops, `<crops>/<dataset>/<shard>.h5`.
+        split: train, val, test, or all for the whole data set.
+        output: Parquet file to write.
+        batch_size: Crops at a time.
+        threads: CPU threads.
+        device: auto, cpu, cuda or cuda:<number>.
+
+    Returns:
+        The table.
+
+    Raises:
+        UserError: A file that cannot be read, or an unknown split.
+    """
+    if split not in SPLITS:
+        raise UserError(f"split: found {split!r}; allowed: {', '.join(SPLITS)}")
+    device = pick_device(device)
+    torch.set_num_threads(threads)
+    cv2.setNumThreads(1)
+    detector, trained = load_detector(checkpoint)
+    table = read_table(samples, [name for name in PREDICTIONS.names if name != "score"])
+    dataset = read_origin(samples).dataset
+    columns = Samples.read([samples])
+    if split != "all":
+        rows = np.flatnonzero(columns.split.equals(split))
+        table, columns = table.take(pa.array(rows)), columns[rows]
+    if not len(columns):
+        log.warning("data set %s has no samples in the split %r: the predictions are empty", dataset, split)
+    workers = threads if device != "cpu" else int(threads > 1)
+    scores = predict_samples(detector, columns, crops, batch_size=batch_size, workers=workers, device=device)
+    table = table.append_column("score", pa.array(scores, pa.float32()))
+    settings = {
+        **{key: trained[key] for key in ("experiment", "seed", "detector", "train")},
+        **{f"{level}_threshold": value for level, value in trained["thresholds"].items()},
+        "split": split,
+    }
+    write_table(output, table, PREDICTIONS, Origin(dataset, "predict", settings_json(settings), versions.PREDICT))
+    return table
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--checkpoint", required=True, type=Path, help="trained detector")
+    parser.add_argument("--samples", required=True, type=Path, help="samples of the data set (Parquet)")
+    parser.add_argument("--crops", required=True, type=Path, help="folder of crops, <dataset>/<shard>.h5")
+    parser.add_argument("--split", default="test", choices=SPLITS)
+    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
+    parser.add_argument("--batch-size", type=int, default=64)
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+    predict_dataset(**vars(parser.parse_args()))
+
+
+if __name__ == "__main__":
+    run_command(main)

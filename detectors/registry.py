@@ -1,0 +1,59 @@
+"""The detector families by name, and reading a trained one back."""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib
+from pathlib import Path
+
+import torch
+
+from detectors.detector import Detector
+from preprocess.cli import UserError
+from preprocess.settings import load_settings
+
+# name in the config: module and class; a module is imported when its family is asked for
+FAMILIES = {"ucf": ("detectors.ucf", "Ucf")}
+
+
+def detector_class(name: str) -> type[Detector]:
+    """The class of a family.
+
+    Raises:
+        UserError: There is no such family.
+    """
+    if name not in FAMILIES:
+        raise UserError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(FAMILIES))}")
+    module, attribute = FAMILIES[name]
+    return getattr(importlib.import_module(module), attribute)
+
+
+def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[Detector, dict]:
+    """Read a `detector.ckpt`, in evaluation mode on the CPU.
+
+    Args:
+        path: What training wrote.
+        prediction_only: Build and load only what scores a face.
+
+    Returns:
+        The detector, and the rest of the file: experiment, seed, detector, settings, methods, train (names of
+        data sets) and thresholds (`frame`, `video`: at the equal error rate on validation data, or None).
+
+    Raises:
+        UserError: The file is absent or is no detector.
+    """
+    try:
+        checkpoint = torch.load(path, map_location="cpu", weights_only=True)
+        state = checkpoint.pop("state_dict")
+        family, methods = detector_class(checkpoint["detector"]), checkpoint["methods"]
+    except (OSError, RuntimeError, KeyError, AttributeError, EOFError, ValueError) as error:
+        raise UserError(f"cannot read the detector {path}: {error}. Run train_detector for it again") from error
+    settings = load_settings(family.Settings, checkpoint["settings"])
+    # the weights come from the file: nothing may be fetched for them
+    detector = family(dataclasses.replace(settings, pretrained=False), methods, prediction_only=prediction_only)
+    needed = detector.state_dict().keys()
+    missing = sorted(needed - state.keys())
+    if missing:
+        raise UserError(f"the detector {path} lacks {len(missing)} weights, for example {missing[0]}: train it again")
+    detector.load_state_dict({key: state[key] for key in needed})
+    return detector.eval(), checkpoint
