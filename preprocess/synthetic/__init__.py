@@ -1,6 +1,18 @@
 """Synthetic collections: rendered talking heads in the published trees of real data sets, with known truth."""
 
+from preprocess.synthetic.collection import make_collection
 from preprocess.synthetic.face import FaceTruth, Pose, draw_person, render_portrait, sample_pose
 from preprocess.synthetic.identity import Identity, sample_identity
+from preprocess.synthetic.settings import SyntheticSettings
 
-__all__ = ["FaceTruth", "Identity", "Pose", "draw_person", "render_portrait", "sample_identity", "sample_pose"]
+__all__ = [
+    "FaceTruth",
+    "Identity",
+    "Pose",
+    "SyntheticSettings",
+    "draw_person",
+    "make_collection",
+    "render_portrait",
+    "sample_identity",
+    "sample_pose",
+]

@@ -176,17 +176,8 @@ def _draw_body(frame: np.ndarray, identity: Identity, pose: Pose) -> None:
     _blend(frame, patch, weight, (x0, y0, x1, y1))
 
 
-def draw_person(frame: np.ndarray, identity: Identity, pose: Pose) -> FaceTruth:
-    """Draw head, neck and shoulders of a person into a frame, in place.
-
-    Args:
-        frame: (height, width, 3) uint8 RGB.
-        identity: Who.
-        pose: Where and how.
-
-    Returns:
-        Landmarks, box and visible share; also when the face lies outside the frame.
-    """
+def draw_head(frame: np.ndarray, identity: Identity, pose: Pose) -> FaceTruth:
+    """Draw a person's head into a frame, in place; arguments and result as for `draw_person`."""
     height, width = frame.shape[:2]
     head = appearance.paint_head(identity)
     turn = geometry.rotation(pose.yaw_deg, pose.pitch_deg, pose.roll_deg)
@@ -197,7 +188,6 @@ def draw_person(frame: np.ndarray, identity: Identity, pose: Pose) -> FaceTruth:
     box = face_box(landmarks)
     truth = FaceTruth(landmarks, box, visible_share(box, height, width))
 
-    _draw_body(frame, identity, pose)
     reach = 2.1 * pose.scale_px
     x0, y0 = np.clip(np.floor(centre - reach), 0, [width, height]).astype(int).tolist()
     x1, y1 = np.clip(np.ceil(centre + reach), 0, [width, height]).astype(int).tolist()
@@ -216,6 +206,21 @@ def draw_person(frame: np.ndarray, identity: Identity, pose: Pose) -> FaceTruth:
     alpha = cv2.remap(head.alpha, map_x, map_y, cv2.INTER_LINEAR, borderMode=cv2.BORDER_CONSTANT)
     _blend(frame, rgb, alpha, window)
     return truth
+
+
+def draw_person(frame: np.ndarray, identity: Identity, pose: Pose) -> FaceTruth:
+    """Draw head, neck and shoulders of a person into a frame, in place.
+
+    Args:
+        frame: (height, width, 3) uint8 RGB.
+        identity: Who.
+        pose: Where and how.
+
+    Returns:
+        Landmarks, box and visible share; also when the face lies outside the frame.
+    """
+    _draw_body(frame, identity, pose)
+    return draw_head(frame, identity, pose)
 
 
 def render_portrait(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, FaceTruth]:
