@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from preprocess import versions
-from preprocess.cli import UserError, progress, run_command
+from preprocess.cli import progress, run_command
 from preprocess.crop_file import Crop, encode_png, write_crops
 from preprocess.decode import read_frames, read_image
 from preprocess.parallel import ordered_map
@@ -27,6 +27,7 @@ from preprocess.settings import load_settings, setting, settings_json
 from preprocess.store import Origin, read_rows
 
 _SHARPNESS_SIDE_PX = 128
+_MARGIN = r"(\d+(?:\.\d+)?)(px)?"
 
 
 @dataclass(frozen=True)
@@ -34,7 +35,10 @@ class CropsSettings:
     """How much of the frame is kept around a face."""
 
     margin: str | float = setting(
-        0.5, "Room around the box on each side: a fraction of its width and height, or pixels as in '30px'."
+        0.5,
+        "Room around the box on each side: a fraction of its width and height such as 0.5, or pixels such as '30px'.",
+        minimum=0,
+        pattern=_MARGIN,
     )
     max_size_px: int | None = setting(
         None, "Longer side above which a crop is reduced (area resampling); null keeps every pixel.", minimum=16
@@ -47,16 +51,9 @@ def parse_margin(margin: str | float) -> tuple[float, str]:
 
     Returns:
         The number and its unit, `box` or `px`.
-
-    Raises:
-        UserError: The text is neither, or the number is negative.
     """
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(px)?", str(margin).strip())
-    if not match:
-        raise UserError(
-            f"crops.margin: found {margin!r}; allowed: a fraction of the box such as '0.5', or pixels, '30px'"
-        )
-    return float(match[1]), "px" if match[2] else "box"
+    amount, unit = re.fullmatch(_MARGIN, str(margin)).groups()
+    return float(amount), unit or "box"
 
 
 def crop_window(box: np.ndarray, margin: str | float) -> tuple[int, int, int, int]:
@@ -187,7 +184,6 @@ def crop_shard(
     videos: list[dict], faces: list[dict], root: Path, settings: CropsSettings, threads: int
 ) -> Iterator[Crop]:
     """Crops of a shard, by video, frame and track, as they come."""
-    parse_margin(settings.margin)
     by_video = defaultdict(list)
     for face in faces:
         if face["status"] == OK:

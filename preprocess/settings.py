@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import re
 import types
 import typing
 from typing import Any, TypeVar
@@ -17,7 +18,14 @@ from preprocess.cli import UserError
 S = TypeVar("S")
 
 
-def setting(default: Any, doc: str, *, choices: tuple | None = None, minimum: float | None = None) -> Any:
+def setting(
+    default: Any,
+    doc: str,
+    *,
+    choices: tuple | None = None,
+    minimum: float | None = None,
+    pattern: str | None = None,
+) -> Any:
     """A dataclass field with its documentation, and the values that it allows.
 
     Args:
@@ -25,8 +33,10 @@ def setting(default: Any, doc: str, *, choices: tuple | None = None, minimum: fl
         doc: One sentence for the user: when to change it.
         choices: The allowed values, where they can be listed.
         minimum: The smallest allowed number.
+        pattern: Regular expression that a text must match from beginning to end.
     """
-    return dataclasses.field(default=default, metadata={"doc": doc, "choices": choices, "minimum": minimum})
+    limits = {"choices": choices, "minimum": minimum, "pattern": pattern}
+    return dataclasses.field(default=default, metadata={"doc": doc} | limits)
 
 
 def load_settings(cls: type[S], text: str | dict | None) -> S:
@@ -72,3 +82,5 @@ def _check(name: str, value: Any, hint: Any, metadata: typing.Mapping) -> None:
     minimum = metadata.get("minimum")
     if minimum is not None and isinstance(value, int | float) and value < minimum:
         raise UserError(f"{name}: found {value!r}; the smallest allowed value is {minimum}")
+    if metadata.get("pattern") and isinstance(value, str) and not re.fullmatch(metadata["pattern"], value):
+        raise UserError(f"{name}: found {value!r}; {metadata['doc']}")

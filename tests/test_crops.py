@@ -7,6 +7,7 @@ from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, decode_png, write_crops
 from preprocess.crops import CropsSettings, crop_shard, crop_window, cut_crop, cut_window, face_sharpness, parse_margin
 from preprocess.schemas import NO_FACE, OK, UNDECODED
+from preprocess.settings import load_settings
 from preprocess.store import Origin
 
 
@@ -23,8 +24,8 @@ def test_margins(margin, meaning):
 
 @pytest.mark.parametrize("margin", ["-1", "30 %", "", "px", "0.3px0"])
 def test_bad_margins_are_named(margin):
-    with pytest.raises(UserError, match=r"crops\.margin"):
-        parse_margin(margin)
+    with pytest.raises(UserError, match=r"margin.*30px"):
+        load_settings(CropsSettings, {"margin": margin})
 
 
 def test_window_is_the_box_and_its_margin_in_whole_pixels():

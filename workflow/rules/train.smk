@@ -30,5 +30,5 @@ rule train_detector:
     shell:
         "python -m detectors.train --experiment {wildcards.experiment} --detector {params.detector}"
         " --seed {wildcards.seed} --samples {input.samples} --crops data/crops --settings {params.settings:q}"
-        " --output {output.detector} --summary {output.summary}"
+        " --output {output.detector}"
         " --logs results/{wildcards.experiment}/seed{wildcards.seed}/logs --threads {threads} 2> {log}"

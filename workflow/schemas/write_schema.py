@@ -19,7 +19,7 @@ _JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", 
 def stage_settings() -> dict[str, type]:
     """The dataclass of each stage, by its name in the config."""
     from detectors.evaluate import EvaluateSettings
-    from detectors.settings import UCFSettings
+    from detectors.ucf import UcfSettings
     from preprocess.crops import CropsSettings
     from preprocess.faces import FacesSettings
     from preprocess.frames import FramesSettings
@@ -36,7 +36,7 @@ def stage_settings() -> dict[str, type]:
         "crops": CropsSettings,
         "landmarks": LandmarksSettings,
         "masks": MasksSettings,
-        "ucf": UCFSettings,
+        "ucf": UcfSettings,
         "evaluate": EvaluateSettings,
     }
 
@@ -54,6 +54,8 @@ def settings_schema(cls: type) -> dict:
             entry["enum"] = list(field.metadata["choices"])
         if field.metadata["minimum"] is not None:
             entry["minimum"] = field.metadata["minimum"]
+        if field.metadata["pattern"]:
+            entry["pattern"] = f"^{field.metadata['pattern']}$"
         default = field.default
         properties[field.name] = entry | {"default": list(default) if isinstance(default, tuple) else default}
     return {"type": "object", "additionalProperties": False, "properties": properties}
