@@ -105,5 +105,5 @@ def test_samples_are_the_crops_that_exist(store):
 def test_files_of_different_runs_are_refused(store):
     files = ShardFiles.of(store, "d", "0000")
     write_table(files.landmarks, [], LANDMARKS, ORIGIN)
-    with pytest.raises(UserError, match="landmarks.*0 rows"):
+    with pytest.raises(UserError, match=r"landmarks.*0 rows"):
         collect_dataset(store, "d", 1)
