@@ -16,9 +16,10 @@ import torch
 
 from preprocess import versions
 from preprocess.cli import UserError, pick_device, progress, run_command
+from preprocess.config import NO_PREDICTOR
 from preprocess.crop_file import CropReader
 from preprocess.parallel import ordered_map
-from preprocess.schemas import LANDMARKS, OK
+from preprocess.schemas import LANDMARKS, NO_LANDMARKS, OK
 from preprocess.settings import load_settings, setting, settings_json
 from preprocess.shape_predictor import ShapePredictor, grey_values
 from preprocess.store import Origin, write_table
@@ -84,41 +85,44 @@ def load_predictor(path: str | Path, device: str) -> ShapePredictor:
 
 
 def detect_landmarks(
-    crops: CropReader, predictor: ShapePredictor, settings: LandmarksSettings, *, threads: int
+    crops: CropReader, predictor: ShapePredictor | None, settings: LandmarksSettings, *, threads: int
 ) -> list[dict]:
     """Find the landmarks of every crop of a shard.
 
     Args:
         crops: The shard's crops.
-        predictor: An 81-point predictor, on the device that is to evaluate it.
+        predictor: An 81-point predictor, on the device that is to evaluate it; None leaves the landmarks out: every
+            row that is `ok` in the crops then has the status `no_landmarks`.
         settings: Batch size.
-        threads: Threads that decode crops.
+        threads: Batches evaluated side by side; the points do not depend on it.
 
     Returns:
         Rows of `schemas.LANDMARKS`, one for each crop in the same order, points in frame pixels; a crop that was lost
         has a row without points and with the crop's status and message.
     """
+    # many small operations: batches side by side, one thread each, beat many threads in one batch
+    torch.set_num_threads(1)
+    batches = _batches_of_similar_size(crops, settings.batch_size) if predictor else []
+    evaluated = ordered_map(lambda rows: _points_in_frame(crops, rows, predictor), batches, threads)
     landmarks: dict[int, np.ndarray] = {}
-    batches = _batches_of_similar_size(crops, settings.batch_size)
-    loaded = ordered_map(lambda rows: (rows, *_load_batch(crops, rows)), batches, threads)
-    for rows, images, sizes in progress(loaded, total=len(batches), description="detect landmarks", unit="batch"):
-        rects = landmark_rect(_boxes_in_crops(crops.box[rows], crops.crop_to_frame[rows]))
-        points = predictor(images, sizes, torch.from_numpy(rects)).cpu().numpy()
-        to_frame = crops.crop_to_frame[rows]
-        points = np.einsum("bij,bpj->bpi", to_frame[:, :, :2], points) + to_frame[:, None, :, 2]
-        landmarks.update(zip(rows.tolist(), points.reshape(len(rows), -1).astype(np.float32), strict=True))
-    return [
-        {
-            "video_id": crops.video_id[row],
-            "frame_index": int(crops.frame_index[row]),
-            "track_id": int(crops.track_id[row]),
-            "crop_row": row,
-            "landmarks": landmarks.get(row),
-            "status": crops.status[row],
-            "message": crops.message[row],
-        }
-        for row in range(len(crops))
-    ]
+    for points in progress(evaluated, total=len(batches), description="detect landmarks", unit="batch"):
+        landmarks.update(points)
+    outcome = {OK: (NO_LANDMARKS, f"landmarks.predictor is {NO_PREDICTOR!r}")} if predictor is None else {}
+    rows = []
+    for row in range(len(crops)):
+        status, message = outcome.get(crops.status[row], (crops.status[row], crops.message[row]))
+        rows.append(
+            {
+                "video_id": crops.video_id[row],
+                "frame_index": int(crops.frame_index[row]),
+                "track_id": int(crops.track_id[row]),
+                "crop_row": row,
+                "landmarks": landmarks.get(row),
+                "status": status,
+                "message": message,
+            }
+        )
+    return rows
 
 
 def _batches_of_similar_size(crops: CropReader, batch_size: int) -> list[np.ndarray]:
@@ -128,13 +132,16 @@ def _batches_of_similar_size(crops: CropReader, batch_size: int) -> list[np.ndar
     return [np.sort(kept[begin : begin + batch_size]) for begin in range(0, len(kept), batch_size)]
 
 
-def _load_batch(crops: CropReader, rows: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """Grey crops padded to one size, (B, H, W) uint8, and their true (B, 2) sizes."""
-    sizes = crops.size[rows]
+def _points_in_frame(crops: CropReader, rows: np.ndarray, predictor: ShapePredictor) -> dict[int, np.ndarray]:
+    """Row → (162,) float32 landmarks in frame pixels, for a batch of crops."""
+    sizes, to_frame = crops.size[rows], crops.crop_to_frame[rows]
     images = np.zeros((len(rows), *sizes.max(axis=0)), np.uint8)
     for padded, row, (height, width) in zip(images, rows, sizes, strict=True):
         padded[:height, :width] = grey_values(crops.image(row))
-    return torch.from_numpy(images), torch.from_numpy(sizes)
+    rects = landmark_rect(_boxes_in_crops(crops.box[rows], to_frame))
+    points = predictor(torch.from_numpy(images), torch.from_numpy(sizes), torch.from_numpy(rects)).cpu().numpy()
+    points = np.einsum("bij,bpj->bpi", to_frame[:, :, :2], points) + to_frame[:, None, :, 2]
+    return dict(zip(rows.tolist(), points.reshape(len(rows), -1).astype(np.float32), strict=True))
 
 
 def _boxes_in_crops(boxes: np.ndarray, crop_to_frame: np.ndarray) -> np.ndarray:
@@ -149,7 +156,9 @@ def main() -> None:
     """Command line of the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--crops", required=True, type=Path, help="crops of the shard (HDF5)")
-    parser.add_argument("--predictor", required=True, type=Path, help="81-point predictor, dlib's .dat format")
+    parser.add_argument(
+        "--predictor", required=True, help="81-point predictor, dlib's .dat format, or `none` to leave landmarks out"
+    )
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(LandmarksSettings())}")
     parser.add_argument("--threads", type=int, default=1)
@@ -157,8 +166,7 @@ def main() -> None:
     args = parser.parse_args()
     settings = load_settings(LandmarksSettings, args.settings)
     device = pick_device(args.device)
-    torch.set_num_threads(args.threads)
-    predictor = load_predictor(args.predictor, device)
+    predictor = None if args.predictor == NO_PREDICTOR else load_predictor(args.predictor, device)
     with CropReader(args.crops) as crops:
         rows = detect_landmarks(crops, predictor, settings, threads=args.threads)
         dataset, shard = crops.attrs["dataset"], crops.attrs["shard"]

@@ -20,6 +20,8 @@ UNLABELLED = "unlabelled"  # the folder holds it, but nothing says whether it is
 NO_FRAMES = "no_frames"  # opens, but not one frame can be had
 UNDECODED = "undecoded"  # the frame was sampled but did not decode (a file shorter than it says)
 NO_FACE = "no_face"
+# of a crop, set by `landmarks`
+NO_LANDMARKS = "no_landmarks"  # the config leaves landmarks out
 # of a video, set by `samples`
 PARTIAL = "partial"  # usable, but frames were lost
 
