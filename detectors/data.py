@@ -105,14 +105,13 @@ class Samples:
 def _read(path: str | Path) -> pa.Table:
     columns = [*_TEXT_COLUMNS, "crop_row", "label"]
     try:
+        missing = [name for name in columns if name not in pq.read_schema(path).names]
+        if missing:
+            raise UserError(f"{path} is no samples table: it has no column {', '.join(missing)}")
         # ids are read as codes: as text, ten million samples would take gigabytes
-        table = pq.ParquetFile(path, read_dictionary=list(_TEXT_COLUMNS)).read(columns)
+        return pq.ParquetFile(path, read_dictionary=list(_TEXT_COLUMNS)).read(columns)
     except (FileNotFoundError, pa.ArrowInvalid) as error:
         raise UserError(f"cannot read the samples {path}: {error}. Run collect_samples for it again") from error
-    missing = set(columns) - set(table.column_names)
-    if missing:
-        raise UserError(f"{path} is no samples table: it has no column {', '.join(sorted(missing))}")
-    return table
 
 
 def _text_column(column: pa.ChunkedArray) -> TextColumn:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import importlib
+import pickle
 from pathlib import Path
 
 import torch
@@ -46,7 +47,7 @@ def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[De
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint.pop("state_dict")
         family, methods = detector_class(checkpoint["detector"]), checkpoint["methods"]
-    except (OSError, RuntimeError, KeyError, AttributeError, EOFError, ValueError) as error:
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"cannot read the detector {path}: {error}. Run train_detector for it again") from error
     settings = load_settings(family.Settings, checkpoint["settings"])
     # the weights come from the file: nothing may be fetched for them

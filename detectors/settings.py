@@ -22,7 +22,7 @@ class TrainSettings:
     )
     size: int = setting(256, "Side of the square input in pixels.", minimum=32)
     margin: float = setting(
-        0.3,
+        0.15,
         "Room around the face box, a fraction of its longer side on each side; beyond the stored crop it is black.",
         minimum=0,
     )

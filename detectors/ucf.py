@@ -146,8 +146,8 @@ class Decoder(nn.Module):
     """Puts a face together from content and style: three stages of AdaIN, doubling and convolution.
 
     The style passes through stages of its own, so that at each stage it has the content's channels and size.
-    Stages double the size only until the stride of the features is made up for; what is missing to the
-    input's size (x 4 at stride 32) is interpolated at the end.
+    As in the paper the last factor of 4 is interpolated: at stride 32 every stage doubles, at a smaller stride
+    only the first ones do.
 
     Args:
         channels: Of content and of style, `cat(specific, common)`.
@@ -158,7 +158,8 @@ class Decoder(nn.Module):
     def __init__(self, channels: int, stride: int, dropout: float):
         super().__init__()
         widths = [channels >> stage for stage in range(_DECODER_STAGES + 1)]
-        self._scales = [2 if stage < int(math.log2(stride)) else 1 for stage in range(_DECODER_STAGES)]
+        n_doubling = int(math.log2(stride)) - 2
+        self._scales = [2 if stage < n_doubling else 1 for stage in range(_DECODER_STAGES)]
         self.dropout = nn.Dropout(dropout)
         self.style_convs = nn.ModuleList(_double_conv(*pair) for pair in itertools.pairwise(widths[:-1]))
         self.content_convs = nn.ModuleList(_double_conv(*pair) for pair in itertools.pairwise(widths))

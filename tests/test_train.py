@@ -1,0 +1,208 @@
+"""Training end to end on a tiny store: learning, resuming, determinism, the files it leaves, prediction."""
+
+from __future__ import annotations
+
+import json
+import logging
+
+import lightning as L
+import numpy as np
+import pytest
+import torch
+from tiny_store import make_store
+
+from detectors.predict import predict_dataset
+from detectors.registry import load_detector
+from detectors.train import train_detector
+from preprocess.cli import UserError
+from preprocess.schemas import PREDICTIONS
+from preprocess.store import read_origin, read_rows
+
+SETTINGS = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "backbone_stride": 8,
+    "size": 48,
+    "channels": 16,
+    "epochs": 2,
+    "batch_size": 6,
+    "learning_rate": 2e-3,
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+def train(store, folder, *, settings=None, samples=None, **options):
+    values = {"experiment": "exp", "detector": "ucf", "seed": 3, "device": "cpu", "workers": 0} | options
+    return train_detector(
+        **values,
+        samples=samples or [store[0]],
+        crops=store[1],
+        settings=SETTINGS | (settings or {}),
+        output=folder / "detector.ckpt",
+        logs=folder / "logs",
+    )
+
+
+def weights(folder):
+    return torch.load(folder / "detector.ckpt", weights_only=True)["state_dict"]
+
+
+def equal(one, two):
+    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(store, tmp_path_factory):
+    folder = tmp_path_factory.mktemp("undisturbed")
+    train(store, folder)
+    return folder
+
+
+def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undisturbed, tmp_path, monkeypatch, caplog):
+    class Killed(BaseException):
+        pass
+
+    class Kill(L.Callback):
+        def on_train_batch_start(self, trainer, *_):
+            if trainer.current_epoch == 1:
+                raise Killed
+
+    original = L.Trainer.__init__
+    with monkeypatch.context() as patch:
+        patch.setattr(
+            L.Trainer,
+            "__init__",
+            lambda self, *, callbacks, **options: original(self, callbacks=[*callbacks, Kill()], **options),
+        )
+        with pytest.raises(Killed):
+            train(store, tmp_path)
+    assert not (tmp_path / "detector.ckpt").exists()
+    with caplog.at_level(logging.INFO, logger="detectors"):
+        train(store, tmp_path)
+    assert "going on from" in caplog.text
+    assert equal(weights(tmp_path), weights(undisturbed))
+    last = [torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True) for folder in (tmp_path, undisturbed)]
+    assert equal(last[0]["state_dict"], last[1]["state_dict"])
+    assert [row["epoch"] for row in last[0]["history"]] == [0, 1]
+    assert (tmp_path / "logs/metrics.csv").read_text().count("\n") == 3
+
+
+def test_workers_do_not_change_the_weights_and_seeds_do(store, undisturbed, tmp_path):
+    train(store, tmp_path / "workers", workers=2)
+    assert (tmp_path / "workers/detector.ckpt").read_bytes() == (undisturbed / "detector.ckpt").read_bytes()
+    train(store, tmp_path / "seed", seed=4, settings={"epochs": 1})
+    assert not equal(weights(tmp_path / "seed"), weights(undisturbed))
+
+
+def test_other_settings_start_anew(store, tmp_path, caplog):
+    train(store, tmp_path, settings={"epochs": 1})
+    with caplog.at_level(logging.INFO, logger="detectors"):
+        summary = train(store, tmp_path, settings={"epochs": 1, "learning_rate": 1e-3})
+    assert "starting anew" in caplog.text
+    assert summary["best_epoch"] == 0
+    assert summary["settings"]["learning_rate"] == 1e-3
+
+
+def test_summary_tells_what_was_trained(store, undisturbed):
+    summary = json.loads((undisturbed / "summary.json").read_text())
+    assert summary["settings"]["margin"] == 0.15  # defaults too
+    assert summary["seed"] == 3
+    assert summary["train"] == ["tiny"]
+    assert summary["methods"] == ["real", "columns", "stripes"]
+    assert len(summary["samples"]["tiny.parquet"]) == 64
+    counts = {(row["part"], row["method"]): (row["n_videos"], row["n_crops"]) for row in summary["counts"]}
+    assert counts == {(part, method): (3, 6) for part in ("train", "val") for method in summary["methods"]}
+    assert summary["n_parameters"] == sum(parameter.numel() for parameter in _whole(undisturbed).parameters())
+    assert 0 <= summary["best"]["val/video_auc"] <= 1
+    assert summary["libraries"]["torch"] == torch.__version__.split("+")[0]
+    assert list((undisturbed / "logs/tensorboard").glob("events*"))
+
+
+def _whole(folder):
+    return load_detector(folder / "detector.ckpt", prediction_only=False)[0]
+
+
+def test_it_learns_what_makes_a_fake_and_predicts_in_table_order(store, tmp_path):
+    samples, crops = store
+    summary = train(store, tmp_path, settings={"epochs": 12, "augment": False})
+    assert summary["best"]["val/video_auc"] == 1
+    output = tmp_path / "predictions.parquet"
+    options = {"checkpoint": tmp_path / "detector.ckpt", "samples": samples, "crops": crops, "device": "cpu"}
+    predict_dataset(**options, split="test", output=output, batch_size=5)
+    rows = read_rows(output)
+    expected = [row for row in read_rows(samples) if row["split"] == "test"]
+    assert list(rows[0]) == PREDICTIONS.names
+    for row, sample in zip(rows, expected, strict=True):
+        assert {key: row[key] for key in row if key != "score"} == {key: sample[key] for key in row if key != "score"}
+    score = np.array([row["score"] for row in rows])
+    label = np.array([row["label"] for row in rows])
+    assert score[label == 1].min() > score[label == 0].max()
+    origin = read_origin(output)
+    assert (origin.dataset, origin.stage) == ("tiny", "predict")
+    assert json.loads(origin.settings) == {
+        "experiment": "exp",
+        "seed": 3,
+        "detector": "ucf",
+        "train": ["tiny"],
+        "split": "test",
+        "frame_threshold": summary["thresholds"]["frame"],
+        "video_threshold": summary["thresholds"]["video"],
+    }
+    everything = predict_dataset(**options, split="all", output=output, batch_size=64)
+    assert len(everything) == len(read_rows(samples))
+
+
+def test_a_split_without_samples_gives_an_empty_table(undisturbed, tmp_path, caplog):
+    samples, crops = make_store(tmp_path, "untested", splits=("train",))
+    output = tmp_path / "empty.parquet"
+    predict_dataset(
+        checkpoint=undisturbed / "detector.ckpt",
+        samples=samples,
+        crops=crops,
+        split="test",
+        output=output,
+        device="cpu",
+    )
+    assert read_rows(output) == []
+    assert "untested" in caplog.text
+
+
+def test_two_data_sets_one_without_val_and_a_draw_per_epoch(store, tmp_path):
+    second, _ = make_store(store[1].parent, "second", splits=("train",), n_groups=5)
+    settings = {"epochs": 1, "samples_per_epoch": 8, "val_samples": 10}
+    summary = train(store, tmp_path, samples=[store[0], second], settings=settings)
+    assert summary["train"] == ["second", "tiny"]
+    n_val = sum(row["n_crops"] for row in summary["counts"] if row["part"] == "val")
+    assert n_val == 10
+    trained = {(r["dataset"], r["method"]): r["n_videos"] for r in summary["counts"] if r["part"] == "train"}
+    assert trained["second", "real"] == 4
+    last = torch.load(tmp_path / "logs/checkpoints/last.ckpt", weights_only=True)
+    assert last["global_step"] == 1  # 8 crops are 4 pairs, one batch
+
+
+def test_without_validation_the_last_epoch_is_kept(tmp_path, caplog):
+    store = make_store(tmp_path, splits=("train",))
+    summary = train(store, tmp_path, settings={"epochs": 1, "val_share": 0.0})
+    assert "the last epoch is kept" in caplog.text
+    assert summary["thresholds"] == {"frame": None, "video": None}
+    assert load_detector(tmp_path / "detector.ckpt")[1]["thresholds"] == {"frame": None, "video": None}
+
+
+def test_mistakes_are_explained(store, tmp_path):
+    with pytest.raises(UserError, match=r"detector 'ufc' is unknown; allowed: .*ucf"):
+        train(store, tmp_path, detector="ufc")
+    with pytest.raises(UserError, match="unknown setting 'batchsize'"):
+        train(store, tmp_path, settings={"batchsize": 3})
+    only_test, crops = make_store(tmp_path, "held", splits=("test",))
+    with pytest.raises(UserError, match=r"no samples to train on.*held.*test 18"):
+        train((only_test, crops), tmp_path)
+    reals, crops = make_store(tmp_path, "reals", methods=("real",))
+    with pytest.raises(UserError, match="0 fake crops of reals"):
+        train((reals, crops), tmp_path)
+    (tmp_path / "no.ckpt").write_bytes(b"not a checkpoint")
+    with pytest.raises(UserError, match=r"cannot read the detector .*no\.ckpt"):
+        load_detector(tmp_path / "no.ckpt")
