@@ -13,7 +13,15 @@ import yaml
 
 from preprocess.config import SCHEMA_PATH, SYNTHETIC_PREDICTOR, read_schema
 
-_JSON_TYPES = {int: "integer", float: "number", str: "string", bool: "boolean", types.NoneType: "null", list: "array"}
+_JSON_TYPES = {
+    int: "integer",
+    float: "number",
+    str: "string",
+    bool: "boolean",
+    types.NoneType: "null",
+    list: "array",
+    tuple: "array",
+}
 
 
 def stage_settings() -> dict[str, type]:
@@ -48,7 +56,7 @@ def settings_schema(cls: type) -> dict:
     for field in dataclasses.fields(cls):
         hint = hints[field.name]
         options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-        names = [_JSON_TYPES[typing.get_origin(option) or option] for option in options]
+        names = list(dict.fromkeys(_JSON_TYPES[typing.get_origin(option) or option] for option in options))
         entry = {"type": names[0] if len(names) == 1 else names, "description": field.metadata["doc"]}
         if field.metadata["choices"]:
             entry["enum"] = list(field.metadata["choices"])
