@@ -60,6 +60,7 @@ rule all:
         expand("results/{experiment}/eval.csv", experiment=EXPERIMENTS),
 
 
+include: "workflow/rules/common.smk"
 include: "workflow/rules/synthetic.smk"
 include: "workflow/rules/index.smk"
 include: "workflow/rules/frames.smk"

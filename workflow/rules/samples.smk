@@ -1,12 +1,3 @@
-def stage_shards(stage, suffix, datasets):
-    """Files of a stage, of every shard of the given data sets."""
-    return [
-        f"data/{stage}/{dataset}/{shard}.{suffix}"
-        for dataset in datasets
-        for shard in DATASETS[dataset]["shards"]
-    ]
-
-
 rule collect_samples:
     input:
         lists=lambda wildcards: stage_shards("index", "parquet", [wildcards.dataset]),

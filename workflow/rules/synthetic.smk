@@ -1,6 +1,4 @@
 # Rendered collections with known truth, and the landmark predictor trained on drawn faces.
-
-
 rule make_synthetic:
     output:
         manifest="data/synthetic/{dataset}/manifest.json",
