@@ -1,0 +1,7 @@
+def stage_shards(stage, suffix, datasets):
+    """Files of a stage, of every shard of the given data sets."""
+    return [
+        f"data/{stage}/{dataset}/{shard}.{suffix}"
+        for dataset in datasets
+        for shard in DATASETS[dataset]["shards"]
+    ]
