@@ -257,6 +257,7 @@ def _paint_hair(
             lock = [(edge - 0.08, -0.7), (edge + 0.10, -0.45), (edge + 0.22, 0.2), (edge + 0.24, 1.15)]
             lock += [(edge + 0.08, 1.3), (edge + 0.0, 0.7), (edge - 0.01, 0.2)]
             fill(hair, texels(curve(np.array(lock) * (side, 1))), 255)
+    np.maximum(alpha, hair, out=alpha)
     # hair grows outside the face's outline, with an uneven edge
     ragged = np.clip(_noise(rng, TEXTURE_SIZE, 1.2) * 35, -70, 70)
     inside = cv2.GaussianBlur(face, (0, 0), 1.6).astype(np.float32)
@@ -275,11 +276,12 @@ def _paint_hair(
     colour = np.clip(np.array(identity.hair, np.float32) * tone[..., None] + 6, 0, 255)
     shadow = cv2.GaussianBlur(hair, (0, 0), 6) * (face / 255.0) / 255.0
     rgb = mix(rgb, rgb * 0.6, np.clip(shadow, 0, 0.6))
-    np.maximum(alpha, hair, out=alpha)
     weight = hair / 255.0
-    # colour bleeds outwards, so that soft edges of the head do not mix with skin
-    beside = np.abs(u) > np.abs(rest[0, 0]) * 0.97
-    weight[(alpha == 0) & ((v < rest[0, 1] - 0.25) | (beside & (identity.hair_style in ("long", "bob"))))] = 1
+    # its colour bleeds outwards, so that the soft edge of the head does not mix with skin
+    around = v < rest[0, 1] - 0.25
+    if identity.hair_style in ("long", "bob"):
+        around |= np.abs(u) > np.abs(rest[0, 0]) * 0.97
+    weight[around & (face == 0)] = 1
     return mix(rgb, colour, weight * (0.75 if identity.hair_style == "cropped" else 1.0))
 
 

@@ -147,7 +147,7 @@ def sample_clip(
         size: (height, width) in pixels, both even.
     """
     background = sample_background(rng, *size)
-    camera = Camera(blur_px=rng.uniform(0.3, 0.7), noise=rng.uniform(2.0, 4.5), seed=int(rng.integers(1 << 31)))
+    camera = Camera(blur_px=rng.uniform(0.3, 0.7), noise=rng.uniform(2.5, 5.5), seed=int(rng.integers(1 << 31)))
     places = {"one": [(0.0, 1.0)], "leaving": [(0.0, 1.0)], "two": [(0.0, 0.5), (0.5, 1.0)], "none": []}[kind]
     people = []
     for number, place in enumerate(places):

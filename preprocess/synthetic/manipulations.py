@@ -151,7 +151,7 @@ def synthesise_mouth(
     """
     lower = np.concatenate([landmarks[2:15], landmarks[[31, 35]], donor_landmarks[geometry.MOUTH]])
     weight = _hull_weight(frame.shape[:2], lower, 0.05 * np.ptp(landmarks[:, 0]))
-    altered = _fit_colour(cv2.GaussianBlur(donor, (0, 0), 0.8), frame, weight, 0.9)
+    altered = _fit_colour(cv2.GaussianBlur(donor, (0, 0), 1.2), frame, weight, 0.9)
     y, x = np.mgrid[: frame.shape[0], : frame.shape[1]]
     pattern = np.where((x // 2 + y // 2) % 2 == 0, amplitude, -amplitude).astype(np.float32)
     altered = cv2.add(altered, cv2.merge([pattern] * 3), dtype=cv2.CV_8U)

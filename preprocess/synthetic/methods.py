@@ -81,7 +81,7 @@ def _deepfakes(face: Exchange) -> Forgery:
 
 
 def _face2face(face: Exchange) -> Forgery:
-    resolution, fit = int(face.rng.integers(60, 80)), face.rng.uniform(0.3, 0.6)
+    resolution, fit = int(face.rng.integers(48, 64)), face.rng.uniform(0.3, 0.6)
     how = Swap(resolution_px=resolution, feather=0.04, colour_fit=fit, whole_face=False)
     return swap_face(face.frame, face.landmarks, *_with_donor_expression(face), how)
 
@@ -89,12 +89,13 @@ def _face2face(face: Exchange) -> Forgery:
 def _faceswap(face: Exchange) -> Forgery:
     picture = face.donor_background.copy()
     truth = draw_head(picture, face.donor, face.donor_pose)
-    how = Swap(resolution_px=300, feather=0.02, colour_fit=face.rng.uniform(0.4, 0.8), whole_face=False)
+    resolution, fit = int(face.rng.integers(64, 84)), face.rng.uniform(0.4, 0.8)
+    how = Swap(resolution_px=resolution, feather=0.02, colour_fit=fit, whole_face=False)
     return swap_face(face.frame, face.landmarks, picture, truth.landmarks, how)
 
 
 def _neural_textures(face: Exchange) -> Forgery:
-    amplitude = face.rng.uniform(4, 7)
+    amplitude = face.rng.uniform(8, 13)
     return synthesise_mouth(face.frame, face.landmarks, *_with_donor_expression(face), amplitude)
 
 

@@ -12,11 +12,11 @@ class SyntheticSettings:
     """How large a synthetic collection is; see the documentation of each field."""
 
     seed: int = setting(0, "Change it for another collection of the same kind.", minimum=0)
-    n_sources: int = setting(20, "Number of real videos that fakes are made from.", minimum=4)
+    n_sources: int = setting(32, "Number of real videos that fakes are made from.", minimum=4)
     fakes_per_source: int = setting(
         2, "Fakes of each real video in Celeb-DF and DFDC; FaceForensics++ has one per method.", minimum=1
     )
-    n_frames: int = setting(36, "Frames of a video.", minimum=2)
+    n_frames: int = setting(24, "Frames of a video.", minimum=2)
     height: int = setting(360, "Height of the largest videos in pixels; others have 3/4 or 2/3 of it.", minimum=180)
     width: int = setting(480, "Width of the largest videos in pixels; others have 3/4 or 2/3 of it.", minimum=240)
     fps: float = setting(25.0, "Frames per second of the fastest videos; others have 0.8 or 0.6 of it.", minimum=1)
