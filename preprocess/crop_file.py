@@ -83,6 +83,22 @@ def decode_png(encoded: bytes) -> np.ndarray:
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 
+def boxes_in_crops(boxes: np.ndarray, crop_to_frame: np.ndarray) -> np.ndarray:
+    """Boxes in pixels of the frame → in pixels of the crop.
+
+    Args:
+        boxes: (N, 4) x0, y0, x1, y1 in frame pixels, x1 and y1 exclusive.
+        crop_to_frame: (N, 2, 3) transforms; they scale and shift, they do not turn.
+
+    Returns:
+        (N, 4) float64 x0, y0, x1, y1 in crop pixels; may reach outside the crop.
+    """
+    scale, shift = crop_to_frame[:, [0, 1], [0, 1]], crop_to_frame[:, :, 2]
+    # the transforms are those of pixel centres; a box's edge lies half a pixel before the centre of its pixel
+    corners = (boxes.reshape(-1, 2, 2) - 0.5 - shift[:, None]) / scale[:, None] + 0.5
+    return corners.reshape(-1, 4)
+
+
 def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None:
     """Write the crops file of a shard; the crops come sorted by video, frame and track.
 

@@ -17,7 +17,7 @@ import torch
 from preprocess import versions
 from preprocess.cli import UserError, pick_device, progress, run_command
 from preprocess.config import NO_PREDICTOR
-from preprocess.crop_file import CropReader
+from preprocess.crop_file import CropReader, boxes_in_crops
 from preprocess.parallel import ordered_map
 from preprocess.schemas import LANDMARKS, NO_LANDMARKS, OK
 from preprocess.settings import load_settings, setting, settings_json
@@ -138,18 +138,10 @@ def _points_in_frame(crops: CropReader, rows: np.ndarray, predictor: ShapePredic
     images = np.zeros((len(rows), *sizes.max(axis=0)), np.uint8)
     for padded, row, (height, width) in zip(images, rows, sizes, strict=True):
         padded[:height, :width] = grey_values(crops.image(row))
-    rects = landmark_rect(_boxes_in_crops(crops.box[rows], to_frame))
+    rects = landmark_rect(boxes_in_crops(crops.box[rows], to_frame))
     points = predictor(torch.from_numpy(images), torch.from_numpy(sizes), torch.from_numpy(rects)).cpu().numpy()
     points = np.einsum("bij,bpj->bpi", to_frame[:, :, :2], points) + to_frame[:, None, :, 2]
     return dict(zip(rows.tolist(), points.reshape(len(rows), -1).astype(np.float32), strict=True))
-
-
-def _boxes_in_crops(boxes: np.ndarray, crop_to_frame: np.ndarray) -> np.ndarray:
-    """(B, 4) boxes in frame pixels → in crop pixels; the (B, 2, 3) transforms scale and shift, they do not turn."""
-    scale, shift = crop_to_frame[:, [0, 1], [0, 1]], crop_to_frame[:, :, 2]
-    # the transforms are those of pixel centres; a box's edge lies half a pixel before the centre of its pixel
-    corners = (boxes.reshape(-1, 2, 2) - 0.5 - shift[:, None]) / scale[:, None] + 0.5
-    return corners.reshape(-1, 4)
 
 
 def main() -> None:

@@ -17,7 +17,7 @@ from preprocess.landmarks import (
     load_predictor,
     main,
 )
-from preprocess.schemas import UNDECODED
+from preprocess.schemas import NO_LANDMARKS, UNDECODED
 from preprocess.store import Origin, read_origin, read_rows
 from preprocess.synthetic import FaceTruth, render_portrait
 from preprocess.train_predictor import PredictorSettings, train_predictor
@@ -78,6 +78,13 @@ def test_every_crop_has_its_row(shard, predictor_path):
         between_eyes = np.linalg.norm(truth.landmarks[36:42].mean(axis=0) - truth.landmarks[42:48].mean(axis=0))
         error = np.linalg.norm(points - truth.landmarks, axis=1).mean() / between_eyes
         assert error < 0.12, f"crop {row['crop_row']}: mean error is {error:.1%} of the distance between the eyes"
+
+
+def test_landmarks_can_be_left_out(shard):
+    with CropReader(shard[0]) as crops:
+        rows = detect_landmarks(crops, None, LandmarksSettings(), threads=1)
+    assert [row["status"] for row in rows] == [NO_LANDMARKS] * N_FACES + [UNDECODED]
+    assert all(row["landmarks"] is None for row in rows)
 
 
 def test_points_are_those_of_dlib_on_the_same_crops(shard, predictor_path):
