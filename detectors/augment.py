@@ -1,8 +1,8 @@
 """UCF's augmentation: geometry when the crop is cut, then pixels. Everything comes from the generator given.
 
 Each of the five is drawn on its own with probability 0.5: mirror; rotation by up to 10 degrees; Gaussian blur
-with a kernel of 3 to 7 px; colour (one of brightness with contrast, or hue with saturation and value); JPEG of
-quality 40 to 100.
+with a kernel of 3 to 7 px in a face of 256 px, in proportion for other sizes; colour (one of brightness with
+contrast, or hue with saturation and value); JPEG of quality 40 to 100.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ import numpy as np
 
 PROBABILITY = 0.5
 MAX_ROTATION_DEGREES = 10.0
-BLUR_KERNELS_PX = (3, 5, 7)
+BLUR_KERNELS_PX = (3, 5, 7)  # of an image of BLUR_SIDE_PX
+BLUR_SIDE_PX = 256
 MAX_BRIGHTNESS = 0.1  # fraction of the value range
 MAX_CONTRAST = 0.1  # fraction of the contrast
 MAX_HUE_DEGREES = 20.0
@@ -31,7 +32,9 @@ def draw_geometry(rng: np.random.Generator) -> tuple[float, bool]:
 def augment_pixels(image: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Blur, colour and compression of an RGB uint8 image `(height, width, 3)`."""
     if rng.random() < PROBABILITY:
-        kernel = int(rng.choice(BLUR_KERNELS_PX))
+        # 7 px would wipe out every trace in a face of 100 px
+        kernel_px = rng.choice(BLUR_KERNELS_PX) * image.shape[0] / BLUR_SIDE_PX
+        kernel = max(1, 2 * round((kernel_px - 1) / 2) + 1)
         image = cv2.GaussianBlur(image, (kernel, kernel), 0)
     if rng.random() < PROBABILITY:
         image = _brightness_contrast(image, rng) if rng.random() < 0.5 else _hue_saturation_value(image, rng)

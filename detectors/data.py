@@ -327,7 +327,12 @@ class EpochSampler(Sampler):
 def make_loader(
     dataset: Dataset, *, batch_size: int, workers: int, sampler: Sampler | None = None, pin_memory: bool = False
 ) -> DataLoader:
-    """A loader whose workers keep to one thread each and take nothing from PyTorch's global generator."""
+    """A loader whose workers keep to one thread each and take nothing from PyTorch's global generator.
+
+    Sets OpenCV to one thread in this process too: a worker forked from a process with a pool of OpenCV's threads
+    waits for ever when it touches the pool, whose threads did not come along.
+    """
+    cv2.setNumThreads(1)
     return DataLoader(
         dataset,
         batch_size=batch_size,
@@ -346,4 +351,6 @@ def to_tensor(image: np.ndarray) -> Tensor:
 
 
 def _start_worker(_: int) -> None:
-    cv2.setNumThreads(1)
+    # a forked worker has it from its parent, a spawned one starts with OpenCV's default
+    if cv2.getNumThreads() != 1:
+        cv2.setNumThreads(1)

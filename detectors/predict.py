@@ -6,7 +6,6 @@ import argparse
 import logging
 from pathlib import Path
 
-import cv2
 import numpy as np
 import pyarrow as pa
 import torch
@@ -90,7 +89,6 @@ def predict_dataset(
         raise UserError(f"split: found {split!r}; allowed: {', '.join(SPLITS)}")
     device = pick_device(device)
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)
     detector, trained = load_detector(checkpoint)
     table = read_table(samples, [name for name in PREDICTIONS.names if name != "score"])
     dataset = read_origin(samples).dataset

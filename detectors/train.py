@@ -21,7 +21,6 @@ import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
-import cv2
 import lightning as L
 import numpy as np
 import torch
@@ -95,7 +94,6 @@ def train_detector(
     if workers is None:
         workers = threads if device != "cpu" else int(threads > 1)
     torch.set_num_threads(threads)
-    cv2.setNumThreads(1)
     table = Samples.read(samples)
     train_samples, val_samples = _training_and_validation(table, options, seed)
     methods = training_methods(train_samples)

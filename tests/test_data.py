@@ -177,6 +177,8 @@ def test_face_crops_come_in_order_with_any_number_of_workers(tmp_path):
     samples = Samples.read([path])
     faces = FaceCrops(crops, samples, CropWindow(0.0, 40))
     faces[0]  # leaves a file open in this process, which the workers must not use
+    cv2.setNumThreads(2)
+    cv2.GaussianBlur(np.zeros((2000, 2000), np.uint8), (0, 0), 5)  # and threads that do not survive a fork
     batches = list(make_loader(faces, batch_size=7, workers=2))
     rows = torch.cat([batch["row"] for batch in batches])
     assert rows.tolist() == list(range(len(samples)))
