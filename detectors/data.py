@@ -345,6 +345,11 @@ def make_loader(
     )
 
 
+def default_workers(threads: int, device: str) -> int:
+    """Processes that read crops: all threads feed a GPU; on a CPU the network needs them, and reading is a tenth."""
+    return threads if device != "cpu" else 0
+
+
 def to_tensor(image: np.ndarray) -> Tensor:
     """(height, width, 3) uint8 to (3, height, width)."""
     return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))

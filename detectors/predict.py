@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data import FaceCrops, Samples, make_loader
+from detectors.data import FaceCrops, Samples, default_workers, make_loader
 from detectors.detector import Detector
 from detectors.registry import load_detector
 from preprocess import versions
@@ -98,7 +98,7 @@ def predict_dataset(
         table, columns = table.take(pa.array(rows)), columns[rows]
     if not len(columns):
         log.warning("data set %s has no samples in the split %r: the predictions are empty", dataset, split)
-    workers = threads if device != "cpu" else int(threads > 1)
+    workers = default_workers(threads, device)
     scores = predict_samples(detector, columns, crops, batch_size=batch_size, workers=workers, device=device)
     table = table.append_column("score", pa.array(scores, pa.float32()))
     settings = {

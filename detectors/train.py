@@ -31,6 +31,7 @@ from detectors.data import (
     EpochSampler,
     FaceCrops,
     Samples,
+    default_workers,
     draw_rows,
     make_loader,
     split_for_training,
@@ -80,7 +81,7 @@ def train_detector(
         logs: Folder; a killed training goes on from here.
         threads: CPU threads.
         device: auto, cpu, cuda or cuda:<number>.
-        workers: Processes that read crops; None: as many as threads on a GPU, one on a CPU with two or more threads.
+        workers: Processes that read crops; None: see `data.default_workers`.
 
     Returns:
         The summary.
@@ -92,7 +93,7 @@ def train_detector(
     options = load_settings(family.Settings, settings)
     device = pick_device(device)
     if workers is None:
-        workers = threads if device != "cpu" else int(threads > 1)
+        workers = default_workers(threads, device)
     torch.set_num_threads(threads)
     table = Samples.read(samples)
     train_samples, val_samples = _training_and_validation(table, options, seed)
@@ -206,11 +207,15 @@ def _fit(
     on_gpu = device != "cpu"
     train_set = model.training_set(train_samples, crops, seed)
     n_drawn = settings.samples_per_epoch and max(1, settings.samples_per_epoch // model.crops_per_item)
+    sampler = EpochSampler(len(train_set), n_drawn, seed)
+    if resume_from:
+        # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
+        sampler.set_epoch(len(torch.load(resume_from, mmap=True, weights_only=True)["history"]))
     train_loader = make_loader(
         train_set,
         batch_size=settings.batch_size,
         workers=workers,
-        sampler=EpochSampler(len(train_set), n_drawn, seed),
+        sampler=sampler,
         pin_memory=on_gpu,
     )
     val_loader = make_loader(

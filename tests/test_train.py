@@ -24,7 +24,7 @@ SETTINGS = {
     "backbone_stride": 8,
     "size": 48,
     "channels": 16,
-    "epochs": 2,
+    "epochs": 3,
     "batch_size": 6,
     "learning_rate": 2e-3,
 }
@@ -62,13 +62,16 @@ def undisturbed(store, tmp_path_factory):
     return folder
 
 
-def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undisturbed, tmp_path, monkeypatch, caplog):
+@pytest.mark.parametrize("workers", [0, 2])
+def test_a_killed_training_ends_with_the_weights_it_would_have_had(
+    store, undisturbed, tmp_path, monkeypatch, caplog, workers
+):
     class Killed(BaseException):
         pass
 
     class Kill(L.Callback):
-        def on_train_batch_start(self, trainer, *_):
-            if trainer.current_epoch == 1:
+        def on_train_batch_start(self, trainer, module, batch, batch_index):
+            if (trainer.current_epoch, batch_index) == (1, 1):
                 raise Killed
 
     original = L.Trainer.__init__
@@ -79,16 +82,18 @@ def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undist
             lambda self, *, callbacks, **options: original(self, callbacks=[*callbacks, Kill()], **options),
         )
         with pytest.raises(Killed):
-            train(store, tmp_path)
+            train(store, tmp_path, workers=workers)
     assert not (tmp_path / "detector.ckpt").exists()
     with caplog.at_level(logging.INFO, logger="detectors"):
-        train(store, tmp_path)
+        train(store, tmp_path, workers=workers)
     assert "going on from" in caplog.text
     assert equal(weights(tmp_path), weights(undisturbed))
     last = [torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True) for folder in (tmp_path, undisturbed)]
     assert equal(last[0]["state_dict"], last[1]["state_dict"])
-    assert [row["epoch"] for row in last[0]["history"]] == [0, 1]
-    assert (tmp_path / "logs/metrics.csv").read_text().count("\n") == 3
+    assert [row["epoch"] for row in last[0]["history"]] == [0, 1, 2]
+    losses = [[row["train/total"] for row in checkpoint["history"]] for checkpoint in last]
+    assert losses[0] == losses[1]
+    assert (tmp_path / "logs/metrics.csv").read_text().count("\n") == 4
 
 
 def test_workers_do_not_change_the_weights_and_seeds_do(store, undisturbed, tmp_path):
