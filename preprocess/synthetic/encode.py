@@ -30,7 +30,14 @@ def write_video(path: Path, frames: Iterable[np.ndarray], fps: float, crf: int, 
                     "libx264",
                     rate=Fraction(fps).limit_denominator(1001),
                     # "grain" keeps the sensor noise, whose absence gives a manipulated region away
-                    options={"crf": str(crf), "preset": "veryfast", "tune": "grain", "flags": "+bitexact"},
+                    # x264's macroblock tree gives other bytes from run to run on some processors
+                    options={
+                        "crf": str(crf),
+                        "preset": "veryfast",
+                        "tune": "grain",
+                        "x264-params": "mbtree=0",
+                        "flags": "+bitexact",
+                    },
                 )
                 stream.height, stream.width = frame.shape[:2]
                 stream.pix_fmt = "yuv420p"
