@@ -6,6 +6,8 @@ import argparse
 import json
 from pathlib import Path
 
+import cv2
+
 from preprocess.cli import run_command
 from preprocess.settings import load_settings
 from preprocess.store import atomic_path
@@ -27,6 +29,7 @@ def main() -> None:
     parser.add_argument("--settings", default="", help="settings as JSON")
     parser.add_argument("--threads", type=int, default=1, help="number of processes")
     args = parser.parse_args()
+    cv2.setNumThreads(1)  # the processes are the threads
     settings = load_settings(SyntheticSettings, args.settings)
     manifest = make_collection(args.layout, args.root, args.truth, settings, args.threads)
     with atomic_path(args.manifest) as temporary:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import multiprocessing
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import asdict
 from functools import partial
@@ -118,7 +120,6 @@ def _make_group(
     group: list[VideoPlan], layout: str, root: Path, settings: SyntheticSettings
 ) -> list[tuple[VideoPlan, list[dict], list[bytes]]]:
     """Render a clip once and write all videos that are made from it."""
-    cv2.setNumThreads(1)
     clip = _make_clip(layout, group[0].clip, settings)
     frames = [render_frame(clip, index) for index in range(clip.n_frames)]
     return [(video, *_make_video(video, frames, clip, layout, root, settings)) for video in group]
@@ -147,6 +148,17 @@ def _groups(videos: list[VideoPlan]) -> Iterator[list[VideoPlan]]:
 def _entry(path: Path) -> dict:
     content = path.read_bytes()
     return {"bytes": len(content), "sha256": hashlib.sha256(content).hexdigest()}
+
+
+@contextlib.contextmanager
+def _mapper(threads: int) -> Iterator[Callable]:
+    """`map` in this process for one thread, else over so many processes."""
+    if threads == 1:
+        yield map
+        return
+    # not forked: a fork inherits the locks of OpenCV's and PyTorch's threads, and waits for them for ever
+    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+        yield pool.map
 
 
 def make_collection(layout: str, root: Path, truth: Path, settings: SyntheticSettings, threads: int) -> dict:
@@ -179,8 +191,8 @@ def make_collection(layout: str, root: Path, truth: Path, settings: SyntheticSet
         (root / path).write_text(text)
     groups = list(_groups(plan.videos))
     make = partial(_make_group, layout=layout, root=root, settings=settings)
-    with ProcessPoolExecutor(threads) as pool:
-        done = progress(pool.map(make, groups), total=len(groups), description=f"make {layout}", unit="clip")
+    with _mapper(threads) as run:
+        done = progress(run(make, groups), total=len(groups), description=f"make {layout}", unit="clip")
         results = sorted((result for group in done for result in group), key=lambda result: result[0].path)
 
     origin = Origin(layout, "synthetic", settings_json(settings), versions.SYNTHETIC)
