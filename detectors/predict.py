@@ -76,7 +76,8 @@ def predict_dataset(
         split: train, val, test, or all for the whole data set.
         output: Parquet file to write.
         batch_size: Crops at a time.
-        threads: CPU threads.
+        threads: CPU cores that may be used: on a GPU for loader workers; a CPU computes with the training's
+            `cpu_threads`.
         device: auto, cpu, cuda or cuda:<number>.
 
     Returns:
@@ -88,8 +89,8 @@ def predict_dataset(
     if split not in SPLITS:
         raise UserError(f"split: found {split!r}; allowed: {', '.join(SPLITS)}")
     device = pick_device(device)
-    torch.set_num_threads(threads)
     detector, trained = load_detector(checkpoint)
+    torch.set_num_threads(detector.settings.cpu_threads)
     table = read_table(samples, [name for name in PREDICTIONS.names if name != "score"])
     dataset = read_origin(samples).dataset
     columns = Samples.read([samples])

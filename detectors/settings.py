@@ -43,3 +43,9 @@ class TrainSettings:
         "Arithmetic on a GPU; bf16-mixed needs no loss scaling but a recent GPU. A CPU always uses 32-true.",
         choices=("16-mixed", "bf16-mixed", "32-true"),
     )
+    cpu_threads: int = setting(
+        2,
+        "Threads that compute where there is no GPU. Another number may change the last bits of weights and scores; "
+        "the number of cores that the workflow is given does not.",
+        minimum=1,
+    )

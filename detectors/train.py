@@ -1,8 +1,8 @@
 """Train a detector on the samples of one or more data sets: `python -m detectors.train --help`.
 
 A training that was killed goes on after its last whole epoch when the same command is given again, and ends
-with the weights it would have had. On one machine the same seed gives the same weights with any number of
-loader workers; another number of `--threads` on a CPU may change the last bits.
+with the weights it would have had. On one machine the same seed and settings give the same weights with any number
+of loader workers and cores.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import hashlib
-import importlib.metadata
+import importlib
 import json
 import logging
 import math
@@ -48,7 +48,7 @@ from preprocess.store import atomic_path, read_origin
 
 log = logging.getLogger("detectors")
 
-_LIBRARIES = ("torch", "lightning", "timm", "numpy", "opencv-python-headless", "h5py", "pyarrow")
+_LIBRARIES = ("torch", "lightning", "timm", "numpy", "cv2", "h5py", "pyarrow")
 
 
 def train_detector(
@@ -79,7 +79,7 @@ def train_detector(
         settings: Settings of the family as JSON or dict.
         output: The detector to write.
         logs: Folder; a killed training goes on from here.
-        threads: CPU threads.
+        threads: Cores that may be used: on a GPU by loader workers; a CPU computes with the setting `cpu_threads`.
         device: auto, cpu, cuda or cuda:<number>.
         workers: Processes that read crops; None: see `data.default_workers`.
 
@@ -94,7 +94,7 @@ def train_detector(
     device = pick_device(device)
     if workers is None:
         workers = default_workers(threads, device)
-    torch.set_num_threads(threads)
+    torch.set_num_threads(options.cpu_threads)
     table = Samples.read(samples)
     train_samples, val_samples = _training_and_validation(table, options, seed)
     methods = training_methods(train_samples)
@@ -146,7 +146,7 @@ def train_detector(
         "best": {name: _or_none(value) for name, value in best_epoch.items()},
         "counts": [*_counts(train_samples, "train"), *_counts(val_samples, "val")],
         "stage_versions": {name: value for name, value in vars(versions).items() if name.isupper()},
-        "libraries": {name: importlib.metadata.version(name) for name in _LIBRARIES},
+        "libraries": {name: importlib.import_module(name).__version__ for name in _LIBRARIES},
         "python": platform.python_version(),
     }
     with atomic_path(logs.parent / "summary.json") as temporary:

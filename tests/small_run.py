@@ -10,6 +10,16 @@ import yaml
 
 ROOT = Path(__file__).parent.parent
 
+TINY_UCF = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "size": 64,
+    "channels": 16,
+    "epochs": 1,
+    "samples_per_epoch": 32,
+    "val_samples": 32,
+}
+
 SMALL_CONFIG = {
     "datasets": {
         name: {
@@ -22,21 +32,14 @@ SMALL_CONFIG = {
     },
     "frames": {"n_frames": 6},
     "experiments": {
+        "one": {"detector": "ucf", "train": ["celebdf"], "test": ["celebdf"], "seeds": [3], "settings": TINY_UCF},
         "small": {
             "detector": "ucf",
             "train": ["ff", "celebdf"],
             "test": ["ff", "dfdc"],
             "seeds": [0, 1],
-            "settings": {
-                "backbone": "test_resnet",
-                "pretrained": False,
-                "size": 64,
-                "channels": 16,
-                "epochs": 1,
-                "samples_per_epoch": 32,
-                "val_samples": 32,
-            },
-        }
+            "settings": TINY_UCF,
+        },
     },
 }
 

@@ -29,6 +29,10 @@ rule evaluate_detector:
             category="Evaluation",
             labels={"experiment": "{experiment}", "what": "scores"},
         ),
+        missing="results/{experiment}/missing.csv",
+        vector=expand(
+            "results/{{experiment}}/figures/{figure}.svg", figure=["roc", "scores"]
+        ),
     log:
         "logs/evaluate/{experiment}.log",
     benchmark:
