@@ -194,15 +194,13 @@ def track_shard(
     def search(video: dict) -> list[dict]:
         return track_video(video, by_video[video["video_id"]], root, detector, settings)
 
-    heirs = {key for key, video in usable.items() if settings.inherit and can_inherit(video, usable)}
+    heirs = [key for key, video in usable.items() if settings.inherit and can_inherit(video, usable)]
     found = {}
-    searched = [video for key, video in usable.items() if key not in heirs]
+    searched = [usable[key] for key in sorted(usable.keys() - set(heirs))]
     for rows in progress(ordered_map(search, searched, threads), total=len(searched), description="track faces"):
         found[rows[0]["video_id"]] = rows
 
-    inherited = {}
-    for key in heirs:
-        inherited[key] = inherit_faces(by_video[key], found[usable[key]["source_id"]])
+    inherited = {key: inherit_faces(by_video[key], found[usable[key]["source_id"]]) for key in heirs}
     # a real video that lost frames, or decodes at other indices, cannot vouch for its fakes
     orphans = [usable[key] for key, rows in inherited.items() if rows is None]
     for rows in progress(ordered_map(search, orphans, threads), total=len(orphans), description="track other fakes"):
