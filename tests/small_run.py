@@ -66,7 +66,7 @@ def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: 
         ),
         *arguments,
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=900)
+    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1700)
     printed = done.stdout + done.stderr
     assert done.returncode == 0, printed[-5000:]
     return printed
