@@ -8,7 +8,6 @@ chosen on validation data; and a video without a prediction is counted and liste
 from __future__ import annotations
 
 import argparse
-import json
 import logging
 import math
 from collections.abc import Iterable, Sequence
@@ -18,11 +17,13 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detectors.metrics import METRICS, bootstrap_auc, detection_metrics, video_scores
+from detectors.figures import draw_figures
+from detectors.metrics import METRICS, bootstrap_auc, detection_metrics
+from detectors.runs import LEVELS, Run, read_ledger, read_run
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import OK, PARTIAL
 from preprocess.settings import load_settings, setting
-from preprocess.store import atomic_path, read_origin, read_table
+from preprocess.store import atomic_path
 
 log = logging.getLogger("detectors.evaluate")
 
@@ -30,7 +31,6 @@ MEAN = "mean"  # in the column `seed`: the row is the mean over the seeds
 VALIDATION = "validation"
 INTERVAL_PERCENT = (2.5, 97.5)
 
-LEVELS = ("frame", "video")
 COUNTS = ("n_videos", "n_videos_missing", "n_frames")
 MEASURED = tuple(f"{level}_{metric}" for level in LEVELS for metric in METRICS)
 COLUMNS = (
@@ -40,9 +40,6 @@ COLUMNS = (
     *("video_auc_low", "video_auc_high"),
 )
 MISSING_COLUMNS = ("video_id", "dataset", "stage", "status", "message")
-
-_SAMPLE_COLUMNS = ["video_id", "frame_index", "label", "score"]
-_LEDGER_COLUMNS = ["video_id", "label", "compression", "split", "stage", "status", "message", "n_crops"]
 
 
 @dataclass(frozen=True)
@@ -58,83 +55,6 @@ class EvaluateSettings:
         "Score from which a face or video counts as fake: `validation` for the equal error rate on the "
         "validation data, or a number in [0, 1] to compare with work that fixes one.",
     )
-
-
-@dataclass(frozen=True)
-class Run:
-    """What one seed of a detector says of one test data set; samples and videos without a label are left out.
-
-    Attributes:
-        experiment: Name of the experiment.
-        seed: Seed of the training.
-        dataset: Test data set.
-        split: Its split that was predicted.
-        train: Data sets that the detector was trained on.
-        thresholds: By level; chosen on validation data, NaN when there was none to choose on.
-        labels: (N,) of the samples.
-        scores: (N,) of the samples.
-        n_frames: Distinct frames that the samples come from.
-        videos: One row per video, sorted by `video_id`: `video_id`, `label`, `score`.
-    """
-
-    experiment: str
-    seed: int
-    dataset: str
-    split: str
-    train: tuple[str, ...]
-    thresholds: dict[str, float]
-    labels: np.ndarray
-    scores: np.ndarray
-    n_frames: int
-    videos: pd.DataFrame
-
-
-def read_run(path: str | Path) -> Run:
-    """Read a predictions file.
-
-    Raises:
-        UserError: It is absent, is no predictions file, or holds scores that are not in [0, 1].
-    """
-    table = read_table(path, _SAMPLE_COLUMNS)
-    try:
-        origin = read_origin(path)
-        made_by = json.loads(origin.settings)
-        thresholds = {level: made_by[f"{level}_threshold"] for level in LEVELS}
-        samples = table.select(_SAMPLE_COLUMNS).to_pandas()
-        names = {key: made_by[key] for key in ("experiment", "seed", "split")}
-        train = tuple(made_by["train"])
-    except (KeyError, ValueError) as error:
-        raise UserError(f"{path} is no predictions file ({error}); make it with python -m detectors.predict") from error
-    if not samples["score"].between(0, 1).all():
-        n_bad = int((~samples["score"].between(0, 1)).sum())
-        raise UserError(
-            f"{path}: {n_bad} of {len(samples)} scores of data set {origin.dataset!r}, seed {made_by['seed']}, are not "
-            "probabilities in [0, 1] or are not numbers; predict again in full precision, or look at the training log"
-        )
-    samples = samples.dropna(subset="label")
-    return Run(
-        **names,
-        dataset=origin.dataset,
-        train=train,
-        thresholds={level: math.nan if value is None else float(value) for level, value in thresholds.items()},
-        labels=samples["label"].to_numpy(np.int64),
-        scores=samples["score"].to_numpy(np.float64),
-        n_frames=len(samples[["video_id", "frame_index"]].drop_duplicates()),
-        videos=video_scores(samples),
-    )
-
-
-def read_ledger(path: str | Path) -> tuple[str, pd.DataFrame]:
-    """Name of the data set, and its ledger: one row per video of the index.
-
-    Raises:
-        UserError: The file is absent or is no ledger.
-    """
-    table = read_table(path, _LEDGER_COLUMNS)
-    try:
-        return read_origin(path).dataset, table.select(_LEDGER_COLUMNS).to_pandas()
-    except KeyError as error:
-        raise UserError(f"{path} is no ledger ({error}); make it with python -m preprocess.samples") from error
 
 
 def evaluate(
@@ -369,8 +289,6 @@ def main() -> None:
     parser.add_argument("--figures", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--settings", default="{}", help="settings as JSON")
     args = parser.parse_args()
-
-    from detectors.figures import draw_figures
 
     settings = load_settings(EvaluateSettings, args.settings)
     runs = [read_run(path) for path in args.predictions]

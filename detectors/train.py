@@ -242,6 +242,8 @@ def _fit(
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
         warnings.filterwarnings("ignore", message=".*LeafSpec")
+        # without validation samples this module has said so itself
+        warnings.filterwarnings("ignore", message="You defined a `validation_step`")
         # the number of workers follows --threads
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message="The number of training batches")

@@ -14,10 +14,9 @@ from detectors.evaluate import (
     evaluate,
     format_table,
     missing_videos,
-    read_ledger,
-    read_run,
 )
 from detectors.metrics import bootstrap_auc
+from detectors.runs import read_ledger, read_run
 from preprocess import schemas
 from preprocess.cli import UserError
 from preprocess.store import Origin, write_table
