@@ -30,7 +30,8 @@ def read_frames(path: str | Path, frame_indices: Iterable[int]) -> Iterator[tupl
 
     Yields:
         `(frame_index, frame)` with the frame as RGB uint8 `(height, width, 3)`, display-oriented. A frame that
-        does not decode is left out: compare with what was asked for.
+        does not decode, or has another size or rotation than the file's first one, is left out: compare with what
+        was asked for.
 
     Raises:
         preprocess.probe.ProbeError: The file cannot be opened or holds no video.
@@ -43,7 +44,11 @@ def read_frames(path: str | Path, frame_indices: Iterable[int]) -> Iterator[tupl
     if not in_file:
         return
     next_wanted = 0
+    size = None
     for position, (pts_seconds, frame) in enumerate(_decoded(path)):
+        # boxes and the index's size are those of the first frame; a few streams change their size on the way
+        shape = (frame.height, frame.width, frame.rotation)
+        size = size or shape
         if pts_seconds is None:  # AVI and raw streams give frames no time: only their order is left
             pts_seconds = times[min(position, len(times) - 1)]
         while next_wanted < len(in_file) and times[in_file[next_wanted]] < pts_seconds - _SAME_TIME_SECONDS:
@@ -52,8 +57,9 @@ def read_frames(path: str | Path, frame_indices: Iterable[int]) -> Iterator[tupl
             return
         index = in_file[next_wanted]
         if abs(times[index] - pts_seconds) <= _SAME_TIME_SECONDS:
-            yield index, _upright(frame)
             next_wanted += 1
+            if shape == size:
+                yield index, _upright(frame)
             if next_wanted == len(in_file):
                 return
 

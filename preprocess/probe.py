@@ -20,6 +20,7 @@ from pathlib import Path
 import av
 import numpy as np
 from av.container import InputContainer
+from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import Image, UnidentifiedImageError
 
@@ -89,7 +90,7 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         if container.format.name in _PLAYLISTS:
             raise ProbeError(UNREADABLE, f"is not a video but a list of other files ({container.format.name})")
         stream = container.streams.best("video")
-        if stream is None:
+        if stream is None or Disposition.attached_pic in stream.disposition:  # a song's cover is no video
             raise ProbeError(UNREADABLE, f"holds no video stream ({container.format.long_name})")
         if stream.codec_context is None:
             raise ProbeError(UNREADABLE, "no decoder knows the codec of the video stream")

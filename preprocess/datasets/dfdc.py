@@ -84,7 +84,7 @@ def _train_videos(root: Path, dataset: str, parts: list[str]) -> list[RawVideo]:
         if not path.is_file():
             raise UserError(f"dataset {dataset!r}: {path} is absent; without it no video of {part} has a label")
         for name, entry in read_json(path, dict, '{"x.mp4": {"label": "FAKE", ...}, ...}').items():
-            checked_path(root / part, name, str(path))
+            name = checked_path(root / part, name, str(path))
             entries[f"{part}/{name}"] = _checked_entry(path, name, entry, "label", "split")
     part_of = {PurePosixPath(path).name: PurePosixPath(path).parts[0] for path in entries}
 
@@ -124,35 +124,43 @@ def _test_videos(root: Path, dataset: str) -> list[RawVideo]:
         details = read_json(root / "test" / "metadata.json", dict, '{"x.mp4": {"is_fake": 1, ...}, ...}')
     path = root / "test" / "labels.csv"
     videos, listed = [], {}
-    with open(path, encoding="utf-8-sig", newline="") as file:
-        reader = csv.DictReader(file)
-        if not {"filename", "label"} <= set(reader.fieldnames or ()):
-            raise UserError(f"{path}: found the header {reader.fieldnames}; expected filename,label")
-        for row in reader:
-            where = f"{path}, line {reader.line_num},"
-            name = checked_path(root / "test", row["filename"], where)
-            if row["label"] not in ("0", "1") or listed.get(name, row["label"]) != row["label"]:
-                raise UserError(
-                    f"{where} gives {name!r} the label {row['label']!r}; expected 0 (real) or 1 (fake), once"
-                )
-            detail = details.get(name, {})
-            if not isinstance(detail, dict) or detail.get("is_fake", int(row["label"])) != int(row["label"]):
-                raise UserError(f"{where} gives {name!r} the label {row['label']}; test/metadata.json has {detail!r}")
-            if name in listed:
-                continue
-            listed[name] = row["label"]
-            videos.append(
-                _raw_video(
-                    dataset,
-                    f"test/{name}",
-                    method=METHOD if row["label"] == "1" else REAL,
-                    split="test",
-                    metadata={key: value for key, value in detail.items() if key != "is_fake"},
-                    named_by="test/labels.csv",
-                )
+    for line, row in _read_labels(path):
+        where = f"{path}, line {line},"
+        name = checked_path(root / "test", row["filename"], where)
+        if row["label"] not in ("0", "1") or listed.get(name, row["label"]) != row["label"]:
+            raise UserError(f"{where} gives {name!r} the label {row['label']!r}; expected 0 (real) or 1 (fake), once")
+        detail = details.get(name, {})
+        if not isinstance(detail, dict) or detail.get("is_fake", int(row["label"])) != int(row["label"]):
+            raise UserError(f"{where} gives {name!r} the label {row['label']}; test/metadata.json has {detail!r}")
+        if name in listed:
+            continue
+        listed[name] = row["label"]
+        videos.append(
+            _raw_video(
+                dataset,
+                f"test/{name}",
+                method=METHOD if row["label"] == "1" else REAL,
+                split="test",
+                metadata={key: value for key, value in detail.items() if key != "is_fake"},
+                named_by="test/labels.csv",
             )
+        )
     unlisted = [f"test/{name}" for name in list_files(root, "test") if name not in listed]
     return videos + [unlabelled(dataset, path, _name(path), "test") for path in unlisted]
+
+
+def _read_labels(path: Path) -> list[tuple[int, dict]]:
+    """Line number and columns of each row of labels.csv."""
+    try:
+        with open(path, encoding="utf-8-sig", newline="") as file:
+            reader = csv.DictReader(file)
+            header = reader.fieldnames or ()
+            rows = [(reader.line_num, row) for row in reader]
+    except (OSError, ValueError, csv.Error) as error:
+        raise UserError(f"cannot read {path}: {error}; expected CSV with the header filename,label") from error
+    if not {"filename", "label"} <= set(header):
+        raise UserError(f"{path}: found the header {','.join(header)!r}; expected filename,label")
+    return rows
 
 
 def _preview_videos(root: Path, dataset: str) -> list[RawVideo]:

@@ -152,7 +152,8 @@ def list_files(root: Path, folder: str, suffixes: tuple[str, ...] = VIDEO_SUFFIX
 def walk_files(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
     """Paths, relative to the root, of the files at any depth that are videos by their name, sorted.
 
-    As `list_files`. A linked folder inside the root is not followed: its files are found where they lie.
+    As `list_files`; a folder named like a video is listed too, so that the index says what it is. A linked folder
+    inside the root is not followed: its files are found where they lie.
     """
 
     def fail(error: OSError) -> None:
@@ -168,7 +169,8 @@ def walk_files(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
                 if name in folders:
                     log.info("%s: the link is not followed; its files are taken from where they lie", relative / name)
         shown = [name for name in names if not name.startswith(".")]
-        paths += [_utf8(parent, str(relative / name)) for name in shown if name.lower().endswith(suffixes)]
+        named = [name for name in [*shown, *folders] if name.lower().endswith(suffixes)]
+        paths += [_utf8(parent, str(relative / name)) for name in named]
         ignored += [name for name in shown if not name.lower().endswith(suffixes)]
     _log_ignored(folder, ignored)
     return sorted(paths)
@@ -178,12 +180,14 @@ def checked_path(root: Path, entry: Any, named_by: str) -> str:
     """A path that a list, metadata file or link names, relative to the root, when it stays inside the root.
 
     Raises:
-        UserError: It is absolute, climbs with `..`, or a link leads it out of the root; the message names what
-            names it, and the entry.
+        UserError: It names the root itself, is absolute, climbs with `..`, or a link leads it out of the root; the
+            message names what names it, and the entry.
     """
     if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
         raise UserError(f"{named_by} names {entry!r} where a path inside {root} is expected")
     path = PurePosixPath(_utf8(named_by, entry))
+    if not path.parts:
+        raise UserError(f"{named_by} names {entry!r}, which is {root} itself, where a path inside it is expected")
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{named_by} names {entry!r}, which leads out of {root}; only paths inside it are read")
     top, target = os.path.realpath(root), os.path.realpath(root / path)
@@ -203,7 +207,7 @@ def read_json(path: Path, kind: type, expected: str) -> Any:
     """
     try:
         value = json.loads(path.read_text(encoding="utf-8-sig"))
-    except (OSError, ValueError) as error:
+    except (OSError, ValueError, RecursionError) as error:  # RecursionError: brackets nested thousands deep
         raise UserError(f"cannot read {path}: {error}; expected JSON: {expected}") from error
     if not isinstance(value, kind):
         raise UserError(f"{path}: found a JSON {type(value).__name__}; expected {expected}")
