@@ -245,6 +245,18 @@ def test_a_file_that_may_not_be_read_is_a_row(tmp_path):
     assert "ermission" in videos[0]["message"]
 
 
+@pytest.mark.skipif(os.geteuid() == 0, reason="root reads folders of any permission")
+def test_a_folder_that_may_not_be_read_is_named(tmp_path):
+    for layout, folder in (("videos", "real"), ("celebdf", "Celeb-real")):
+        root = tmp_path / layout
+        write_noise_video(root / folder / "a.mp4")
+        (root / "List_of_testing_videos.txt").touch()
+        (root / folder).chmod(0)
+        with pytest.raises(UserError, match=f"cannot list the folder .*{folder}"):
+            index_videos("d", layout, root, 1, IndexSettings())
+        (root / folder).chmod(0o700)
+
+
 def test_any_name_keeps_its_rows_and_pixels(tmp_path):
     (tmp_path / "raw/deep er").mkdir(parents=True)
     names = ["Größe 人.mp4", "a b.mp4", 'quote\'s "two".mp4', "new\nline.mp4", "deep er/%03d;$(x)*?.mp4", "-o.mp4"]

@@ -13,7 +13,7 @@ import os
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import Any
+from typing import Any, NoReturn
 
 from preprocess.cli import UserError
 from preprocess.schemas import ORIGINAL, UNLABELLED
@@ -132,19 +132,22 @@ def list_files(root: Path, folder: str, suffixes: tuple[str, ...] = VIDEO_SUFFIX
         suffixes: What a video's name ends in, in lower case.
 
     Raises:
-        UserError: A name leads out of the root or is not valid UTF-8.
+        UserError: The folder is not readable, or a name leads out of the root or is not valid UTF-8.
     """
     names, ignored = [], []
-    with os.scandir(root / checked_path(root, folder, "the layout")) as entries:
-        for entry in entries:
-            if entry.name.startswith("."):
-                continue
-            if not entry.name.lower().endswith(suffixes):
-                ignored += [entry.name] if entry.is_file() else []
-                continue
-            if entry.is_symlink():
-                checked_path(root, f"{folder}/{entry.name}", "the folder")
-            names.append(_utf8(folder, entry.name))
+    try:
+        entries = list(os.scandir(root / checked_path(root, folder, "the layout")))
+    except OSError as error:
+        _unlistable(error)
+    for entry in entries:
+        if entry.name.startswith("."):
+            continue
+        if not entry.name.lower().endswith(suffixes):
+            ignored += [entry.name] if entry.is_file() else []
+            continue
+        if entry.is_symlink():
+            checked_path(root, f"{folder}/{entry.name}", "the folder")
+        names.append(_utf8(folder, entry.name))
     _log_ignored(folder, ignored)
     return sorted(names)
 
@@ -155,12 +158,8 @@ def walk_files(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
     As `list_files`; a folder named like a video is listed too, so that the index says what it is. A linked folder
     inside the root is not followed: its files are found where they lie.
     """
-
-    def fail(error: OSError) -> None:
-        raise UserError(f"cannot list the folder {error.filename}: {error.strerror}. Make it readable") from error
-
     paths, ignored = [], []
-    for parent, folders, names in os.walk(root / folder, onerror=fail):
+    for parent, folders, names in os.walk(root / folder, onerror=_unlistable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         relative = PurePosixPath(Path(parent).relative_to(root))
         for name in [*names, *folders]:
@@ -235,6 +234,10 @@ def unlabelled(dataset: str, path: str, name: str, split: str | None, kind: str 
         source_group=name,
         kind=kind,
     )
+
+
+def _unlistable(error: OSError) -> NoReturn:
+    raise UserError(f"cannot list the folder {error.filename}: {error.strerror}. Make it readable") from error
 
 
 def _utf8(place: str, name: str) -> str:
