@@ -13,12 +13,23 @@ from pathlib import Path
 
 import av
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import Image
+from PIL.Image import Transpose
 
-from preprocess.probe import IMAGE_FORMATS, frame_times, open_video
+from preprocess.probe import EXIF_ORIENTATION, IMAGE_ERRORS, IMAGE_FORMATS, frame_times, open_video
 
 # Two frames are never this close; times that come from the same integer pts agree far better.
 _SAME_TIME_SECONDS = 1e-4
+# EXIF orientation -> what turns the image upright
+_TURNS = {
+    2: Transpose.FLIP_LEFT_RIGHT,
+    3: Transpose.ROTATE_180,
+    4: Transpose.FLIP_TOP_BOTTOM,
+    5: Transpose.TRANSPOSE,
+    6: Transpose.ROTATE_270,
+    7: Transpose.TRANSVERSE,
+    8: Transpose.ROTATE_90,
+}
 
 
 def read_frames(path: str | Path, frame_indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
@@ -68,10 +79,19 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as RGB uint8 `(height, width, 3)`, turned upright by its EXIF orientation.
 
     Raises:
-        OSError: The file is not an image that Pillow reads.
+        OSError: The file is not an image that Pillow reads, or it is damaged.
     """
+    try:
+        return _rgb(path)
+    except IMAGE_ERRORS as error:
+        raise OSError(f"cannot be read as an image: {error}") from error
+
+
+def _rgb(path: str | Path) -> np.ndarray:
     with Image.open(path, formats=IMAGE_FORMATS) as image:
-        upright = ImageOps.exif_transpose(image)
+        # Pillow's exif_transpose also writes all the EXIF anew, and fails over entries that do not matter here
+        turn = _TURNS.get(image.getexif().get(EXIF_ORIENTATION))
+        upright = image if turn is None else image.transpose(turn)
         if upright.mode.startswith("I;16"):
             upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
         return np.asarray(upright.convert("RGB"))

@@ -30,7 +30,11 @@ from preprocess.schemas import NO_FRAMES, UNREADABLE
 IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 # Containers that only name other files: opening one would read a video that is not this file.
 _PLAYLISTS = {"concat", "hls", "dash", "sdp"}
-_EXIF_ORIENTATION = 0x0112
+EXIF_ORIENTATION = 0x0112
+# What Pillow raises over damaged images.
+IMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+# JPEG's limit, more than any camera gives; damaged headers claim more, and PNG crops could not hold it.
+MAX_SIDE_PX = 65535
 # Frame rate of a stream without any times, the default of FFmpeg's raw demuxers.
 _RAW_FPS = Fraction(25)
 
@@ -119,6 +123,7 @@ def probe_video(path: str | Path) -> VideoInfo:
             raise ProbeError(NO_FRAMES, "the video stream holds no frames")
         if frame is None:
             raise ProbeError(NO_FRAMES, f"none of {len(shown)} frames decodes")
+        _check_sides(frame.height, frame.width)
         ticks, time_base = _display_ticks(shown, stream)
         fps = stream.average_rate
         if ticks[-1] > ticks[0]:
@@ -167,16 +172,22 @@ def probe_image(path: str | Path) -> VideoInfo:
             raise ProbeError(UNREADABLE, "the file is empty (0 bytes)")
         with Image.open(path, formats=IMAGE_FORMATS) as image:
             image.load()
-            turned = image.getexif().get(_EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
             width, height = image.size
             codec = image.format.lower()
     except UnidentifiedImageError as error:
         raise ProbeError(UNREADABLE, f"is none of the image formats {', '.join(IMAGE_FORMATS)}") from error
-    except (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError) as error:
+    except IMAGE_ERRORS as error:
         raise ProbeError(UNREADABLE, f"cannot be read as an image: {error}") from error
+    _check_sides(height, width)
     if turned:
         height, width = width, height
     return VideoInfo(codec, height, width, n_frames=1, fps=None, duration_seconds=None)
+
+
+def _check_sides(height: int, width: int) -> None:
+    if max(height, width) > MAX_SIDE_PX:
+        raise ProbeError(UNREADABLE, f"claims {width} x {height} px; sides of up to {MAX_SIDE_PX} px are read")
 
 
 def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:

@@ -14,7 +14,7 @@ import pyarrow as pa
 import pytest
 from conftest import grey_frames
 from conftest import write_video as write_grey_video
-from PIL import Image
+from PIL import Image, ImageOps
 from tiny_videos import truncate, turn_clockwise
 from tiny_videos import write_video as write_noise_video
 
@@ -353,6 +353,34 @@ def test_what_is_no_image_is_a_row_with_a_reason(tmp_path):
         "folder.png": UNREADABLE,
         "video.png": UNREADABLE,
     }
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_images_are_turned_as_pillow_turns_them_also_when_other_exif_entries_are_broken(tmp_path, orientation):
+    exif = Image.Exif()
+    exif[0x0112], exif[0x0110] = orientation, "camera"
+    # the text gets a tag that stands for a number, which cannot be written again
+    broken = exif.tobytes().replace(b"\x01\x10\x00\x02", b"\x01\x50\x00\x02")
+    image = Image.effect_noise((8, 6), 50).convert("RGB")
+    (tmp_path / "raw").mkdir()
+    for name, entries in (("good.png", exif), ("broken.png", broken)):
+        image.save(tmp_path / "raw" / name, exif=entries)
+    _, crops = run_chain(tmp_path / "raw", "images")
+    with Image.open(tmp_path / "raw/good.png") as good:
+        expected = np.asarray(ImageOps.exif_transpose(good))
+    for name in ("good.png", "broken.png"):
+        assert np.array_equal(crops[name, 0], expected)
+
+
+def test_sides_that_no_camera_gives_are_refused(tmp_path):
+    for folder in ("videos", "images"):
+        (tmp_path / folder).mkdir()
+    write_colour_video(tmp_path / "videos/long.mkv", "ffv1", "bgr0", size=(2, 65536), n_frames=1)
+    Image.new("L", (1, 65536)).save(tmp_path / "images/high.png")
+    for layout in ("videos", "images"):
+        videos, crops = run_chain(tmp_path / layout, layout)
+        assert (videos[0]["status"], crops) == (UNREADABLE, {})
+        assert "65536" in videos[0]["message"]
 
 
 # --- fuzz --------------------------------------------------------------------------------------
