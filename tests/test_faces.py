@@ -2,7 +2,15 @@ import numpy as np
 import pytest
 from conftest import grey_frames, write_video
 
-from preprocess.faces import FaceDetector, FacesSettings, can_inherit, inherit_faces, track_shard
+from preprocess.faces import (
+    FaceBoxes,
+    FaceDetector,
+    FacesSettings,
+    can_inherit,
+    inherit_faces,
+    track_shard,
+    track_video,
+)
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.schemas import NO_FACE, OK, UNDECODED
 from preprocess.synthetic import render_portrait
@@ -117,3 +125,67 @@ def test_frames_that_do_not_decode_are_rows(tmp_path, index_row):
     rows = track_shard([index_row(REAL, "a.mp4")], frames, tmp_path, FacesSettings(), device="cpu", threads=1)
     assert [(row["frame_index"], row["status"]) for row in rows] == [(1, NO_FACE), (7, UNDECODED)]
     assert rows[1]["message"]
+
+
+class ScriptedDetector:
+    """Finds the given (x, score) boxes of side 20, one list for each frame."""
+
+    def __init__(self, script):
+        self.script = script
+
+    def shrink(self, frame):
+        return frame
+
+    def detect(self, shrunken, size):
+        boxes = [np.array([(x, 5.0, x + 20, 25.0) for x, _ in found]).reshape(-1, 4) for found in self.script]
+        scores = [np.array([score for _, score in found]) for found in self.script]
+        return [FaceBoxes(box, score, np.zeros((len(box), 5, 2))) for box, score in zip(boxes, scores, strict=True)]
+
+
+def track_script(tmp_path, index_row, script, **settings):
+    write_video(tmp_path / "a.mp4", np.full((len(script), 48, 64, 3), 90, np.uint8))
+    frames = [frame_row(index, REAL) for index in range(len(script))]
+    video = index_row(REAL, "a.mp4")
+    return track_video(video, frames, tmp_path, ScriptedDetector(script), FacesSettings(**settings))
+
+
+def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so(tmp_path, index_row):
+    # a face that is sure once; a print on a shirt that never is; and a frame with the print alone
+    script = [[(0, 0.92), (40, 0.95)], [(0, 0.99), (40, 0.96)], [(40, 0.95)], []]
+    rows = track_script(tmp_path, index_row, script)
+    assert [(row["frame_index"], row["status"]) for row in rows] == [
+        (0, OK),
+        (0, NO_FACE),
+        (1, OK),
+        (1, NO_FACE),
+        (2, NO_FACE),
+        (3, NO_FACE),
+    ]
+    assert {row["x0"] for row in rows if row["status"] == OK} == {0}
+    assert [("0.960" in row["message"], "track_score (0.97)" in row["message"]) for row in rows if row["message"]] == [
+        (True, True)
+    ] * 3
+    kept = track_script(tmp_path, index_row, script, track_score=0.95)
+    assert [row["status"] for row in kept] == [OK] * 5 + [NO_FACE]
+
+
+def test_a_short_track_is_dropped_and_says_so(tmp_path, index_row):
+    rows = track_script(tmp_path, index_row, [[(0, 0.99)], [(0, 0.99), (40, 0.99)]], min_track_frames=2)
+    assert [row["status"] for row in rows] == [OK, OK, NO_FACE]
+    assert "min_track_frames (2)" in rows[2]["message"]
+
+
+def test_a_single_frame_keeps_its_faces(tmp_path, index_row):
+    (row,) = track_script(tmp_path, index_row, [[(0, 0.91)]])
+    assert row["status"] == OK
+
+
+def test_a_cut_between_two_portraits_gives_two_tracks(portrait, tmp_path, index_row):
+    other, _ = render_portrait(np.random.default_rng(18), 270, 360)
+    write_video(tmp_path / "a.mp4", np.stack([portrait[0]] * 4 + [other] * 4))
+    frames = [frame_row(index, REAL) for index in range(8)]
+    video = index_row(REAL, "a.mp4", height=270, width=360)
+    rows = track_shard([video], frames, tmp_path, FacesSettings(), device="cpu", threads=1)
+    assert [row["track_id"] for row in rows] == [0] * 4 + [1] * 4
+    boxes = np.array([[row[key] for key in ("x0", "y0", "x1", "y1")] for row in (rows[3], rows[4])])
+    assert box_iou(boxes[:1], boxes[1:])[0, 0] >= 0.3, "overlap alone would link them"
