@@ -71,7 +71,9 @@ class Crop:
 def encode_png(image: np.ndarray, level: int = 1) -> bytes:
     """Encode an RGB `(height, width, 3)` or grey `(height, width)` uint8 image as PNG, without loss."""
     pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-    done, encoded = cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level])
+    # the filter "up" writes and reads in about 0.6 of the time of libpng's own choice (docs/performance.md)
+    options = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    done, encoded = cv2.imencode(".png", pixels, options)
     if not done:
         raise ValueError(f"cannot encode an image of shape {image.shape}")
     return encoded.tobytes()
