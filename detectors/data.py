@@ -6,7 +6,6 @@ workers nor a resumed training changes what is read.
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -26,6 +25,7 @@ from detectors.crop_window import CropWindow
 from preprocess.cli import UserError
 from preprocess.crop_file import CropRows
 from preprocess.schemas import REAL
+from preprocess.shards import stable_hash
 
 TRAIN, VAL = "train", "val"
 UNKNOWN_LABEL = -1
@@ -161,7 +161,7 @@ def _held_out(samples: Samples, share: float) -> np.ndarray:
     for value in np.unique(kind):
         members = np.flatnonzero(kind == value)
         if len(members) > 1:
-            hashes = [_hash(_group_name(samples, first[member])) for member in members]
+            hashes = [stable_hash(_group_name(samples, first[member])) for member in members]
             count = min(max(1, round(share * len(members))), len(members) - 1)
             held_out[members[np.argsort(hashes)[:count]]] = True
     return held_out[of_sample]
@@ -170,10 +170,6 @@ def _held_out(samples: Samples, share: float) -> np.ndarray:
 def _group_name(samples: Samples, row: int) -> str:
     code = samples.source_group.codes[row]
     return samples.source_group.names[code] if code >= 0 else samples.video_id.names[samples.video_id.codes[row]]
-
-
-def _hash(text: str) -> int:
-    return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big")
 
 
 def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:

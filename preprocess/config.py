@@ -16,6 +16,7 @@ import yaml
 
 from preprocess.cli import UserError
 from preprocess.settings import settings_json
+from preprocess.shards import shard_names
 
 SCHEMA_PATH = Path(__file__).parent.parent / "workflow" / "schemas" / "config.schema.yaml"
 
@@ -62,7 +63,7 @@ def resolve(config: dict) -> dict[str, dict]:
             "layout": dataset["layout"],
             "root": dataset["root"],
             "n_shards": dataset["n_shards"],
-            "shards": [f"{shard:04d}" for shard in range(dataset["n_shards"])],
+            "shards": shard_names(dataset["n_shards"]),
             "predictor": predictor,
             "predictor_input": [] if predictor == NO_PREDICTOR else [predictor],
             "index": settings_json(_defaults(schema, "index") | dataset.get("index", {})),

@@ -8,7 +8,6 @@ made from it share a shard.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import itertools
 import os
 from collections import Counter
@@ -21,6 +20,7 @@ from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo
 from preprocess.probe import ProbeError, probe_image, probe_video
 from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED
 from preprocess.settings import load_settings, settings_json
+from preprocess.shards import shard_name, shard_names, stable_hash
 from preprocess.store import Origin, write_table
 
 _RAW_COLUMNS = (
@@ -83,8 +83,7 @@ def index_videos(
 
 def shard_of(source_group: str, n_shards: int) -> str:
     """Name of the shard ("0000", "0001", ...) of a source group: a hash that is the same everywhere."""
-    digest = hashlib.blake2b(source_group.encode(), digest_size=8).digest()
-    return f"{int.from_bytes(digest) % n_shards:04d}"
+    return shard_name(stable_hash(source_group) % n_shards)
 
 
 def _measure(root: Path, video: RawVideo) -> dict:
@@ -122,7 +121,7 @@ def main() -> None:
     rows = index_videos(args.dataset, args.layout, args.root, args.n_shards, settings, args.threads)
     log.info("index %s: %s", args.dataset, dict(sorted(Counter(row["status"] for row in rows).items())))
 
-    shards: dict[str, list[dict]] = {f"{shard:04d}": [] for shard in range(args.n_shards)}
+    shards: dict[str, list[dict]] = {shard: [] for shard in shard_names(args.n_shards)}
     for row in rows:
         shards[row["shard"]].append(row)
     text = settings_json(settings)

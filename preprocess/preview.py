@@ -15,7 +15,7 @@ import h5py
 import numpy as np
 
 from preprocess.cli import UserError, run_command
-from preprocess.crop_file import CropReader, decode_png
+from preprocess.crop_file import CropReader, boxes_in_crops, decode_png
 from preprocess.samples import ShardFiles
 from preprocess.schemas import OK
 from preprocess.store import BlobReader, atomic_path, read_rows
@@ -98,7 +98,7 @@ def draw_shard(files: ShardFiles, *, n_videos: int, n_columns: int, cell_px: int
                 found = landmarks[row]["landmarks"]
                 cells[column] = draw_crop(
                     crops.image(row),
-                    np.concatenate([(corner - 0.5 - shift) / scale + 0.5 for corner in crops.box[row].reshape(2, 2)]),
+                    boxes_in_crops(crops.box[row : row + 1], crops.crop_to_frame[row : row + 1])[0],
                     (np.reshape(found, (-1, 2)) - shift) / scale if found else None,
                     decode_png(hulls[row]) if hulls[row] else None,
                     decode_png(manipulations[row]) if manipulations[row] else None,

@@ -19,6 +19,7 @@ from preprocess import versions
 from preprocess.cli import UserError, log, progress, run_command
 from preprocess.crop_file import CropReader
 from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, VIDEO_STATUS
+from preprocess.shards import shard_names
 from preprocess.store import Origin, read_rows, read_table, write_table
 
 _FROM_INDEX = ("dataset", "label", "method", "compression", "split", "source_id", "source_group", "identities")
@@ -191,7 +192,7 @@ def _ledger(
 def collect_dataset(data: Path, dataset: str, n_shards: int) -> tuple[pa.Table, list[dict]]:
     """Samples, by shard and crop, and ledger, by video id, of a whole data set."""
     tables, ledger = [], []
-    shards = [f"{shard:04d}" for shard in range(n_shards)]
+    shards = shard_names(n_shards)
     for shard in progress(shards, total=n_shards, description="collect samples", unit="shard"):
         samples, rows = collect_shard(ShardFiles.of(data, dataset, shard), shard)
         tables.append(samples)

@@ -6,7 +6,6 @@ root is ever opened, be it by `..`, by an absolute path or through a link.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import logging
 import os
@@ -18,6 +17,7 @@ from typing import Any, NoReturn
 from preprocess.cli import UserError
 from preprocess.schemas import ORIGINAL, UNLABELLED
 from preprocess.settings import setting
+from preprocess.shards import stable_hash
 
 log = logging.getLogger("preprocess")
 
@@ -218,8 +218,7 @@ def held_out(path: str, share: float) -> bool:
 
     A file's side never changes when files are added or removed; a larger share only moves files into it.
     """
-    digest = hashlib.blake2b(path.encode(), digest_size=8).digest()
-    return int.from_bytes(digest) < share * 2**64
+    return stable_hash(path) < share * 2**64
 
 
 def unlabelled(dataset: str, path: str, name: str, split: str | None, kind: str = "video") -> RawVideo:
