@@ -7,29 +7,23 @@ frame, when frame count and size agree. Otherwise it is searched like a real one
 from __future__ import annotations
 
 import argparse
-import contextlib
-import threading
 from collections import defaultdict
 from dataclasses import dataclass
 from pathlib import Path
 
-import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
 
 from preprocess import versions
 from preprocess.cli import pick_device, progress, run_command
 from preprocess.decode import read_frames, read_image
+from preprocess.face_detector import FaceBoxes, FaceDetector
 from preprocess.parallel import ordered_map
 from preprocess.probe import ProbeError
 from preprocess.schemas import FACES, NO_FACE, OK, UNDECODED
 from preprocess.settings import load_settings, setting, settings_json
 from preprocess.store import Origin, read_rows, write_table
 from preprocess.tracks import colour_histogram, link_tracks
-
-# MTCNN's first network looks at 12 x 12 px; below this side of a face its boxes are too coarse.
-_DETECTION_FACE_PX = 20
 
 
 @dataclass(frozen=True)
@@ -60,94 +54,6 @@ class FacesSettings:
     min_track_frames: int = setting(1, "Shortest face track to keep, in sampled frames.", minimum=1)
     batch_size: int = setting(32, "Frames searched at once; lower it when the GPU's memory runs out.", minimum=1)
     inherit: bool = setting(True, "Give a fake the boxes of its real video; false searches every video.")
-
-
-@dataclass(frozen=True)
-class FaceBoxes:
-    """Faces of one frame.
-
-    Attributes:
-        boxes: (n, 4) x0, y0, x1, y1 in frame pixels; may reach beyond the frame.
-        scores: (n,) MTCNN score in [0, 1].
-        points: (n, 5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth (as seen in the image).
-    """
-
-    boxes: np.ndarray
-    scores: np.ndarray
-    points: np.ndarray
-
-    def select(self, chosen: np.ndarray) -> FaceBoxes:
-        """The faces that `chosen`, a mask or indices, names."""
-        return FaceBoxes(self.boxes[chosen], self.scores[chosen], self.points[chosen])
-
-
-_NO_FACES = FaceBoxes(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
-
-
-class FaceDetector:
-    """MTCNN (Zhang et al. 2016, facenet-pytorch's weights) over batches of frames of one size.
-
-    Frames are searched at the scale at which the smallest wanted face has 20 px, which is what MTCNN's cost
-    depends on. Safe to call from several threads: they take turns on a GPU and run side by side on CPUs.
-
-    Args:
-        settings: Smallest face, score threshold, batch size.
-        device: `cpu` or `cuda`.
-    """
-
-    def __init__(self, settings: FacesSettings, device: str):
-        self._settings = settings
-        self.scale = min(1.0, _DETECTION_FACE_PX / settings.min_size_px)
-        self._mtcnn = MTCNN(
-            keep_all=True,
-            min_face_size=max(_DETECTION_FACE_PX, round(settings.min_size_px * self.scale)),
-            device=torch.device(device),
-            select_largest=False,
-        )
-        self._turn = contextlib.nullcontext() if device == "cpu" else threading.Lock()
-
-    def shrink(self, frame: np.ndarray) -> np.ndarray:
-        """The frame at the scale that is searched."""
-        if self.scale == 1.0:
-            return frame
-        size = (max(1, round(frame.shape[1] * self.scale)), max(1, round(frame.shape[0] * self.scale)))
-        return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
-
-    def detect(self, shrunken: list[np.ndarray], size: tuple[int, int]) -> list[FaceBoxes]:
-        """Find the faces of frames of one video.
-
-        Args:
-            shrunken: Frames, each RGB uint8 at the scale of `shrink`, all of one size.
-            size: (height, width) of the frames before shrinking; boxes come in its pixels.
-
-        Returns:
-            Faces of each frame, best score first, rounded to 1/100 px.
-        """
-        found = []
-        step = self._settings.batch_size
-        for begin in range(0, len(shrunken), step):
-            found += self._detect_batch(np.stack(shrunken[begin : begin + step]), size)
-        return found
-
-    def _detect_batch(self, batch: np.ndarray, size: tuple[int, int]) -> list[FaceBoxes]:
-        if min(batch.shape[1:3]) < self._mtcnn.min_face_size:
-            return [_NO_FACES] * len(batch)
-        with self._turn:
-            all_boxes, all_scores, all_points = self._mtcnn.detect(batch, landmarks=True)
-        to_frame = np.array([size[1] / batch.shape[2], size[0] / batch.shape[1]])
-        faces = []
-        for boxes, scores, points in zip(all_boxes, all_scores, all_points, strict=True):
-            if boxes is None:
-                faces.append(_NO_FACES)
-                continue
-            boxes = np.asarray(boxes, np.float64) * np.tile(to_frame, 2)
-            scores = np.asarray(scores, np.float64)
-            points = np.asarray(points, np.float64) * to_frame
-            sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-            keep = (scores >= self._settings.score_threshold) & (sides >= self._settings.min_size_px)
-            order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-            faces.append(FaceBoxes(boxes.round(2), scores.round(4), points.round(2)).select(order))
-        return faces
 
 
 def track_video(
@@ -230,7 +136,12 @@ def track_shard(
     usable = {video["video_id"]: video for video in videos if video["video_id"] in by_video}
     # A single thread a video on CPUs: PyTorch's results then do not depend on the number of cores.
     torch.set_num_threads(1)
-    detector = FaceDetector(settings, device)
+    detector = FaceDetector(
+        min_size_px=settings.min_size_px,
+        score_threshold=settings.score_threshold,
+        batch_size=settings.batch_size,
+        device=device,
+    )
 
     def search(video: dict) -> list[dict]:
         return track_video(video, by_video[video["video_id"]], root, detector, settings)

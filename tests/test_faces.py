@@ -2,9 +2,8 @@ import numpy as np
 import pytest
 from conftest import grey_frames, write_video
 
+from preprocess.face_detector import FaceBoxes
 from preprocess.faces import (
-    FaceBoxes,
-    FaceDetector,
     FacesSettings,
     can_inherit,
     inherit_faces,
@@ -53,31 +52,6 @@ def video_rows(index_row, **fake):
         index_row(REAL, "a.mp4", **size),
         index_row(FAKE, "a.mp4", **size | {"label": 1, "method": "swap", "source_id": REAL} | fake),
     ]
-
-
-def test_boxes_come_in_pixels_of_the_frame_at_any_search_scale(portrait):
-    image, truth = portrait
-    for min_size_px in (20, 40, 60):
-        detector = FaceDetector(FacesSettings(min_size_px=min_size_px), "cpu")
-        (found,) = detector.detect([detector.shrink(image)], image.shape[:2])
-        assert len(found.boxes) == 1
-        assert box_iou(found.boxes, truth.box[None])[0, 0] >= 0.6
-        assert found.scores[0] >= 0.99
-        x0, y0, x1, y1 = found.boxes[0]
-        assert ((found.points[0] > (x0, y0)) & (found.points[0] < (x1, y1))).all()
-
-
-def test_small_faces_are_not_kept(portrait):
-    image, truth = portrait
-    side = int(min(truth.box[2] - truth.box[0], truth.box[3] - truth.box[1]))
-    detector = FaceDetector(FacesSettings(min_size_px=2 * side), "cpu")
-    assert len(detector.detect([detector.shrink(image)], image.shape[:2])[0].boxes) == 0
-
-
-def test_a_frame_smaller_than_any_face_holds_none():
-    detector = FaceDetector(FacesSettings(), "cpu")
-    (found,) = detector.detect([np.zeros((1, 1, 3), np.uint8)], (1, 1))
-    assert found.boxes.shape == (0, 4)
 
 
 def test_a_fake_gets_the_boxes_of_its_real_video(portrait_video, index_row):
