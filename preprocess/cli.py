@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import logging
 import os
 import sys
@@ -16,6 +17,8 @@ log = logging.getLogger("preprocess")
 
 # Seconds between two plain progress lines in a log file.
 LOG_INTERVAL_SECONDS = 15.0
+# Seconds that one video may take in one stage: enough for hours of 1080p.
+VIDEO_SECONDS = 1800.0
 
 
 class UserError(Exception):
@@ -60,6 +63,17 @@ def progress(items: Iterable[T], *, total: int, description: str, unit: str = "v
             last = now
     seconds = max(time.monotonic() - begin, 1e-9)
     log.info("%s: %d of %d %ss in %.1f s, %.2f %s/s", description, done, total, unit, seconds, done / seconds, unit)
+
+
+def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every stage that reads raw files takes: `--workers` and `--video-seconds`."""
+    parser.add_argument("--workers", type=int, default=1, help="videos worked on side by side, each in a process")
+    parser.add_argument(
+        "--video-seconds",
+        type=float,
+        default=VIDEO_SECONDS,
+        help="time after which a video is given up, as one that a decoder never returns from (default: %(default)g)",
+    )
 
 
 def pick_device(name: str) -> str:

@@ -8,23 +8,24 @@ from __future__ import annotations
 
 import argparse
 import re
-from collections import defaultdict
+from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import cv2
 import numpy as np
 
 from preprocess import versions
-from preprocess.cli import progress, run_command
+from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
 from preprocess.crop_file import Crop, encode_png, write_crops
-from preprocess.decode import read_frames, read_image
-from preprocess.parallel import ordered_map
+from preprocess.decode import frames_of
 from preprocess.probe import ProbeError
 from preprocess.schemas import OK, UNDECODED
 from preprocess.settings import load_settings, setting, settings_json
 from preprocess.store import Origin, read_rows
+from preprocess.workers import map_videos
 
 _SHARPNESS_SIDE_PX = 128
 _MARGIN = r"(\d+(?:\.\d+)?)(px)?"
@@ -147,53 +148,70 @@ def face_sharpness(frame: np.ndarray, box: np.ndarray) -> float:
     return float(cv2.Laplacian(grey, cv2.CV_32F).var())
 
 
-def crop_video(video: dict, faces: list[dict], root: Path, settings: CropsSettings) -> list[Crop]:
-    """Cut every face of one video in one forward pass over the file.
+def crop_shard(
+    videos: list[dict],
+    faces: list[dict],
+    root: Path,
+    settings: CropsSettings,
+    *,
+    workers: int,
+    video_seconds: float = VIDEO_SECONDS,
+) -> Iterator[Crop]:
+    """Cut every face of a shard, each video in one forward pass over its file.
 
     Args:
-        video: Its row of the index.
-        faces: Its rows of `schemas.FACES` with status `ok`.
+        videos: Rows of the index.
+        faces: Rows of `schemas.FACES`.
         root: Raw folder of the data set.
         settings: Margin and largest size.
+        workers: Videos worked on side by side; the crops do not depend on it.
+        video_seconds: Time after which a video is given up.
 
-    Returns:
-        One crop per face, by frame and track; a face whose frame does not decode gives a crop without image.
+    Yields:
+        One crop per face with status `ok`, by video, frame and track, as they come; a face whose frame does not decode
+        gives a crop without image.
     """
-    by_frame = defaultdict(list)
-    for face in faces:
-        by_frame[face["frame_index"]].append(face)
-    cut: dict[int, list[Crop]] = {}
-    reason = "the frame did not decode"
-    try:
-        if video["kind"] == "image":
-            frames = iter([(0, read_image(root / video["path"]))])
-        else:
-            frames = read_frames(root / video["path"], by_frame)
-        for index, frame in frames:
-            cut[index] = [cut_crop(frame, face, settings) for face in by_frame[index]]
-    except (ProbeError, OSError) as error:
-        reason = str(error)
-    return [
-        crop
-        for index in sorted(by_frame)
-        for crop in cut.get(index) or [_lost_crop(face, reason) for face in by_frame[index]]
-    ]
-
-
-def crop_shard(
-    videos: list[dict], faces: list[dict], root: Path, settings: CropsSettings, threads: int
-) -> Iterator[Crop]:
-    """Crops of a shard, by video, frame and track, as they come."""
     by_video = defaultdict(list)
     for face in faces:
         if face["status"] == OK:
             by_video[face["video_id"]].append(face)
-    with_faces = sorted((video for video in videos if video["video_id"] in by_video), key=lambda row: row["video_id"])
-    results = ordered_map(
-        lambda video: crop_video(video, by_video[video["video_id"]], root, settings), with_faces, threads
-    )
-    for crops in progress(results, total=len(with_faces), description="crop faces"):
-        yield from crops
+    items = [
+        (video, sorted(by_video[video["video_id"]], key=lambda face: (face["frame_index"], face["track_id"])))
+        for video in sorted(videos, key=lambda row: row["video_id"])
+        if video["video_id"] in by_video
+    ]
+    cut = partial(_cut_video, root=root, settings=settings)
+    results = map_videos(cut, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.crops",))
+    results = progress(results, total=len(items), description="crop faces")
+    for (_, wanted), crops_by_frame in zip(items, results, strict=True):
+        yield from _fill_in_lost(wanted, crops_by_frame)
+
+
+def _cut_video(item: tuple[dict, list[dict]], *, root: Path, settings: CropsSettings) -> Iterator[list[Crop]]:
+    """The crops of each frame of a video that decodes, in order; runs in a worker."""
+    video, faces = item
+    by_frame = defaultdict(list)
+    for face in faces:
+        by_frame[face["frame_index"]].append(face)
+    for index, frame in frames_of(video, root, by_frame):
+        yield [cut_crop(frame, face, settings) for face in by_frame[index]]
+
+
+def _fill_in_lost(faces: list[dict], crops_by_frame: Iterator[list[Crop]]) -> Iterator[Crop]:
+    """The crops of a video, with one without image in the place of every face whose frame did not come."""
+    waiting = deque(faces)
+    reason = "the frame did not decode"
+    try:
+        for crops in crops_by_frame:
+            while waiting[0]["frame_index"] < crops[0].frame_index:
+                yield _lost_crop(waiting.popleft(), reason)
+            for crop in crops:
+                waiting.popleft()
+                yield crop
+    except ProbeError as error:
+        reason = error.message
+    for face in waiting:
+        yield _lost_crop(face, reason)
 
 
 def _lost_crop(face: dict, reason: str) -> Crop:
@@ -221,13 +239,18 @@ def main() -> None:
     parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
     parser.add_argument("--output", required=True, type=Path, help="HDF5 file to write")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(CropsSettings())}")
-    parser.add_argument("--threads", type=int, default=1)
+    add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(CropsSettings, args.settings)
-    # the threads decode and encode side by side; OpenCV's own would only compete with them
-    cv2.setNumThreads(1)
     origin = Origin(args.list.parent.name, "crops", settings_json(settings), versions.CROPS, args.list.stem)
-    crops = crop_shard(read_rows(args.list), read_rows(args.faces), args.root, settings, args.threads)
+    crops = crop_shard(
+        read_rows(args.list),
+        read_rows(args.faces),
+        args.root,
+        settings,
+        workers=args.workers,
+        video_seconds=args.video_seconds,
+    )
     write_crops(args.output, crops, origin)
 
 

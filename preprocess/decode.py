@@ -16,7 +16,8 @@ import numpy as np
 from PIL import Image
 from PIL.Image import Transpose
 
-from preprocess.probe import EXIF_ORIENTATION, IMAGE_ERRORS, IMAGE_FORMATS, frame_times, open_video
+from preprocess.probe import EXIF_ORIENTATION, IMAGE_ERRORS, IMAGE_FORMATS, ProbeError, frame_times, open_video
+from preprocess.schemas import UNREADABLE
 
 # Two frames are never this close; times that come from the same integer pts agree far better.
 _SAME_TIME_SECONDS = 1e-4
@@ -85,6 +86,22 @@ def read_image(path: str | Path) -> np.ndarray:
         return _rgb(path)
     except IMAGE_ERRORS as error:
         raise OSError(f"cannot be read as an image: {error}") from error
+
+
+def frames_of(video: dict, root: str | Path, frame_indices: Iterable[int]) -> Iterator[tuple[int, np.ndarray]]:
+    """Frames of a row of the index, be it a video or an image; see `read_frames`.
+
+    Raises:
+        preprocess.probe.ProbeError: The file cannot be opened or holds no video or image.
+    """
+    path = Path(root) / video["path"]
+    if video["kind"] == "image":
+        try:
+            yield 0, read_image(path)
+        except OSError as error:
+            raise ProbeError(UNREADABLE, str(error)) from error
+    else:
+        yield from read_frames(path, frame_indices)
 
 
 def _rgb(path: str | Path) -> np.ndarray:

@@ -79,7 +79,7 @@ def test_shard_in_order_lost_frames_kept_as_rows(tmp_path, index_row):
     ]
     path = tmp_path / "crops.h5"
     write_crops(
-        path, crop_shard(videos, faces, tmp_path, CropsSettings(), threads=3), Origin("d", "crops", "{}", 1, "0")
+        path, crop_shard(videos, faces, tmp_path, CropsSettings(), workers=3), Origin("d", "crops", "{}", 1, "0")
     )
     with CropReader(path) as crops:
         assert [video[-1] for video in crops.video_id] == ["a", "a", "a", "b"]

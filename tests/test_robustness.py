@@ -57,7 +57,9 @@ def run_chain(
         for frame in sampled
     ]
     path = root.parent / "crops.h5"
-    write_crops(path, crop_shard(videos, faces, root, CropsSettings(margin=0), 1), Origin("d", "crops", "{}", 1, "0"))
+    write_crops(
+        path, crop_shard(videos, faces, root, CropsSettings(margin=0), workers=1), Origin("d", "crops", "{}", 1, "0")
+    )
     with CropReader(path) as crops:
         assert len(crops) == len(faces), "no face is lost in silence"
         pixels = {}

@@ -22,4 +22,4 @@ rule crop_faces:
         "Cutting face crops of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.crops --list {input.videos} --faces {input.faces} --root {params.root:q}"
-        " --output {output} --settings {params.settings:q} --threads {threads} 2> {log}"
+        " --output {output} --settings {params.settings:q} --workers {threads} 2> {log}"
