@@ -1,8 +1,8 @@
-"""Link face boxes of sampled frames into face tracks, by overlap, motion and scene."""
+"""Link face boxes of sampled frames into face tracks, by overlap, motion and scene, one frame after the other."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 
 import cv2
 import numpy as np
@@ -34,10 +34,9 @@ def box_iou(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
     a = np.asarray(boxes_a, np.float64).reshape(-1, 1, 4)
     b = np.asarray(boxes_b, np.float64).reshape(1, -1, 4)
     sides = np.minimum(a[..., 2:], b[..., 2:]) - np.maximum(a[..., :2], b[..., :2])
-    overlap = np.prod(np.clip(sides, 0, None), axis=-1)
-    area_a = np.prod(a[..., 2:] - a[..., :2], axis=-1)
-    area_b = np.prod(b[..., 2:] - b[..., :2], axis=-1)
-    return overlap / np.maximum(area_a + area_b - overlap, 1e-9)
+    sides = np.maximum(sides, 0)
+    overlap = sides[..., 0] * sides[..., 1]
+    return overlap / np.maximum(_areas(a) + _areas(b) - overlap, 1e-9)
 
 
 def colour_histogram(frame: np.ndarray) -> np.ndarray:
@@ -50,22 +49,131 @@ def colour_histogram(frame: np.ndarray) -> np.ndarray:
     return cv2.calcHist([small], [0, 1, 2], None, [8, 8, 8], [0, 256] * 3).ravel() / (64 * 64)
 
 
-@dataclass
-class _Track:
-    """Where a face was last seen, and how it moved."""
+@dataclass(frozen=True)
+class _Tracks:
+    """Tracks in the order in which they began, as they were when last seen.
 
-    box: np.ndarray
-    seen: int
-    velocity: np.ndarray | None = None  # px a sampled frame, None when seen once
+    Attributes:
+        ids: (T,) int.
+        boxes: (T, 4) x0, y0, x1, y1.
+        velocity: (T, 2) px a sampled frame, NaN when seen once.
+        seen: (T,) number of the sampled frame.
+        pts_seconds: (T,) its time.
+    """
+
+    ids: np.ndarray
+    boxes: np.ndarray
+    velocity: np.ndarray
+    seen: np.ndarray
+    pts_seconds: np.ndarray
+
+    @classmethod
+    def begin(cls, ids: np.ndarray, boxes: np.ndarray, now: int, pts_seconds: float) -> _Tracks:
+        """Tracks that were seen once."""
+        n = len(ids)
+        return cls(ids, boxes, np.full((n, 2), np.nan), np.full(n, now), np.full(n, pts_seconds, np.float64))
+
+    def select(self, chosen: np.ndarray) -> _Tracks:
+        """The tracks that `chosen`, a mask or indices, names."""
+        return _Tracks(*(getattr(self, field.name)[chosen] for field in fields(self)))
+
+    def join(self, others: _Tracks) -> _Tracks:
+        """These tracks, then the others."""
+        pairs = ((getattr(self, field.name), getattr(others, field.name)) for field in fields(self))
+        return _Tracks(*(np.concatenate(pair) for pair in pairs))
 
     def predict(self, now: int) -> np.ndarray:
-        if self.velocity is None:
-            return self.box
-        return self.box + np.tile(self.velocity * (now - self.seen), 2)
+        """(T, 4) boxes where the faces are now if they go on as they went."""
+        moved = np.nan_to_num(self.velocity) * (now - self.seen)[:, None]
+        return self.boxes + np.concatenate([moved, moved], axis=1)
 
-    def extend(self, box: np.ndarray, now: int) -> None:
-        self.velocity = (_centres(box) - _centres(self.box)) / (now - self.seen)
-        self.box, self.seen = box, now
+    def extend(self, rows: np.ndarray, boxes: np.ndarray, now: int, pts_seconds: float) -> None:
+        """Give each of the tracks `rows` its next box."""
+        steps = (now - self.seen[rows])[:, None]
+        self.velocity[rows] = (_centres(boxes) - _centres(self.boxes[rows])) / steps
+        self.boxes[rows], self.seen[rows], self.pts_seconds[rows] = boxes, now, pts_seconds
+
+
+class FaceTracker:
+    """Gives every box of a video the id of its face track, frame by frame.
+
+    In each frame the boxes are assigned one to one to the tracks seen in the last `max_gap + 1` frames, so
+    that the sum of the overlaps is largest (Hungarian method). The greatest sum, instead of each box's best,
+    keeps two people apart who come close. With `max_jump`, the overlap that counts is the one with the box
+    where the face should be now if it goes on as it went: two people who cross keep their ids. A box may then
+    also continue a track that it does not overlap, when it lies near enough and is of like size.
+
+    Only the tracks that can still go on are held, so that memory does not grow with the length of a video.
+
+    Args:
+        iou_threshold: Overlap with a track's last box above which a box links by itself. A box whose overlap is
+            exactly the threshold does not: protocols say "IoU > 0.75", and 0 then means any overlap.
+        max_gap: Sampled frames that a face may be unseen within its track.
+        max_jump: How far a face seen once may go to the next sampled frame, in sides of its box. 0 links by the
+            overlap with the last box alone.
+        scene_cuts: End a track where its last frame and the present one are of different scenes; a single black or
+            flashed frame is a gap like any other.
+    """
+
+    def __init__(self, *, iou_threshold: float, max_gap: int, max_jump: float, scene_cuts: bool = True):
+        self._iou_threshold = iou_threshold
+        self._max_gap = max_gap
+        self._max_jump = max_jump
+        self._scene_cuts = scene_cuts
+        self._now = -1
+        self._n_tracks = 0
+        self._tracks = _Tracks.begin(np.zeros(0, np.int64), np.zeros((0, 4)), 0, 0.0)
+        self._histograms: dict[int, np.ndarray] = {}  # of the frames in which these tracks were last seen
+
+    def add(self, boxes: np.ndarray, *, pts_seconds: float, histogram: np.ndarray | None = None) -> np.ndarray:
+        """Link the boxes of the next sampled frame.
+
+        Args:
+            boxes: (n, 4) x0, y0, x1, y1; n may be 0.
+            pts_seconds: Time of the frame; motion is used over a quarter of a second at most.
+            histogram: `colour_histogram` of the frame; needed when scene cuts end tracks.
+
+        Returns:
+            (n,) int64 track ids; ids count from 0 in the order in which tracks begin.
+        """
+        self._now += 1
+        boxes = np.asarray(boxes, np.float64).reshape(-1, 4)
+        ids = np.full(len(boxes), -1)
+        tracks = self._tracks.select(self._now - self._tracks.seen <= self._max_gap + 1)
+        rows = np.flatnonzero(self._in_scene(tracks, histogram))
+        if len(rows) and len(boxes):
+            affinity = self._affinity(tracks.select(rows), boxes, pts_seconds)
+            linked, columns = linear_sum_assignment(-affinity)
+            good = affinity[linked, columns] > 0
+            linked, columns = rows[linked[good]], columns[good]
+            ids[columns] = tracks.ids[linked]
+            tracks.extend(linked, boxes[columns], self._now, pts_seconds)
+        first = ids < 0
+        ids[first] = self._n_tracks + np.arange(first.sum())
+        self._n_tracks += int(first.sum())
+        self._tracks = tracks.join(_Tracks.begin(ids[first], boxes[first], self._now, pts_seconds))
+        if self._scene_cuts:
+            self._histograms[self._now] = histogram
+            self._histograms = {seen: self._histograms[seen] for seen in set(self._tracks.seen.tolist())}
+        return ids
+
+    def _in_scene(self, tracks: _Tracks, histogram: np.ndarray | None) -> np.ndarray:
+        """(T,) bool: whether a track was last seen in the scene of the present frame."""
+        if not self._scene_cuts:
+            return np.ones(len(tracks.ids), bool)
+        same = {seen: _same_scene(self._histograms[seen], histogram) for seen in set(tracks.seen.tolist())}
+        return np.array([same[seen] for seen in tracks.seen.tolist()], bool)
+
+    def _affinity(self, tracks: _Tracks, boxes: np.ndarray, pts_seconds: float) -> np.ndarray:
+        """(T, n) float64, larger for better pairs, 0 for those that do not link."""
+        overlap = box_iou(tracks.boxes, boxes)
+        overlapping = overlap > self._iou_threshold
+        affinity = np.where(overlapping, overlap, 0.0)
+        if self._max_jump > 0:
+            moving = pts_seconds - tracks.pts_seconds <= _MOTION_SECONDS
+            motion = _motion_affinity(tracks, boxes, self._now, overlapping, self._max_jump)
+            affinity = np.where(moving[:, None], motion, affinity)
+        return affinity
 
 
 def link_tracks(
@@ -74,80 +182,40 @@ def link_tracks(
     iou_threshold: float,
     max_gap: int,
     max_jump: float = 0.0,
-    pts_seconds: list[float] | None = None,
+    pts_seconds: list[float],
     histograms: list[np.ndarray] | None = None,
 ) -> list[np.ndarray]:
-    """Give every box the id of its face track.
-
-    In each frame the boxes are assigned one to one to the tracks seen in the last `max_gap + 1` frames, so
-    that the sum of the overlaps is largest (Hungarian method). The greatest sum, instead of each box's best,
-    keeps two people apart who come close. With `max_jump`, the overlap that counts is the one with the box
-    where the face should be now if it goes on as it went: two people who cross keep their ids. A box may then
-    also continue a track that it does not overlap, when it lies near enough and is of like size.
-
-    Args:
-        frames: One (n, 4) array of boxes x0, y0, x1, y1 for each sampled frame, in order.
-        iou_threshold: Least overlap with a track's last box that links by itself.
-        max_gap: Sampled frames that a face may be unseen within its track.
-        max_jump: How far a face seen once may go to the next sampled frame, in sides of its box. 0 links by the
-            overlap with the last box alone.
-        pts_seconds: Time of each frame; motion is used over a quarter of a second at most. Needed with `max_jump`.
-        histograms: `colour_histogram` of each frame. A track ends where its last frame and the present one are of
-            different scenes; a single black or flashed frame is a gap like any other.
-
-    Returns:
-        One (n,) int array of track ids for each frame; ids count from 0 in the order in which tracks begin.
-    """
-    tracks: list[_Track] = []
-    linked = []
-    for now, boxes in enumerate(frames):
-        ids = np.full(len(boxes), -1)
-        alive = [key for key, track in enumerate(tracks) if now - track.seen <= max_gap + 1]
-        if histograms is not None:
-            alive = [key for key in alive if _same_scene(histograms[tracks[key].seen], histograms[now])]
-        if alive and len(boxes):
-            candidates = [tracks[key] for key in alive]
-            overlap = box_iou(np.stack([track.box for track in candidates]), boxes)
-            affinity = np.where(overlap >= iou_threshold, overlap, 0.0)
-            if max_jump > 0:
-                moving = [pts_seconds[now] - pts_seconds[track.seen] <= _MOTION_SECONDS for track in candidates]
-                affinity[moving] = _motion_affinity(
-                    [track for track, moves in zip(candidates, moving, strict=True) if moves],
-                    boxes,
-                    now,
-                    affinity[moving] > 0,
-                    max_jump,
-                )
-            for row, column in zip(*linear_sum_assignment(-affinity), strict=True):
-                if affinity[row, column] > 0:
-                    ids[column] = alive[row]
-                    tracks[alive[row]].extend(boxes[column], now)
-        for column in np.flatnonzero(ids < 0):
-            ids[column] = len(tracks)
-            tracks.append(_Track(boxes[column], now))
-        linked.append(ids)
-    return linked
+    """(n,) track ids for the boxes of each frame of a video: `FaceTracker` over all its frames."""
+    tracker = FaceTracker(
+        iou_threshold=iou_threshold, max_gap=max_gap, max_jump=max_jump, scene_cuts=histograms is not None
+    )
+    return [
+        tracker.add(boxes, pts_seconds=seconds, histogram=histogram)
+        for boxes, seconds, histogram in zip(frames, pts_seconds, histograms or [None] * len(frames), strict=True)
+    ]
 
 
 def _motion_affinity(
-    tracks: list[_Track], boxes: np.ndarray, now: int, overlapping: np.ndarray, max_jump: float
+    tracks: _Tracks, boxes: np.ndarray, now: int, overlapping: np.ndarray, max_jump: float
 ) -> np.ndarray:
     """(tracks, boxes) float64, larger for better pairs, 0 for those that neither overlap nor motion links."""
-    if not tracks:
-        return np.zeros((0, len(boxes)))
-    last = np.stack([track.box for track in tracks])
-    predicted = np.stack([track.predict(now) for track in tracks])
-    sides, box_sides = _sides(last)[:, None], _sides(boxes)[None]
+    predicted = tracks.predict(now)
+    sides, box_sides = _sides(tracks.boxes)[:, None], _sides(boxes)[None]
     like_size = np.maximum(sides, box_sides) <= _MAX_SIZE_RATIO * np.minimum(sides, box_sides)
-    shift_last, shift = (_distances(start, boxes) / sides for start in (last, predicted))
-    reach = [max_jump if track.velocity is None and now - track.seen == 1 else _MAX_SHIFT for track in tracks]
-    near = (shift <= np.array(reach)[:, None]) | (shift_last <= _MAX_SHIFT)
+    shift_last, shift = (_distances(start, boxes) / sides for start in (tracks.boxes, predicted))
+    unknown_motion = np.isnan(tracks.velocity[:, 0]) & (now - tracks.seen == 1)
+    reach = np.where(unknown_motion, max_jump, _MAX_SHIFT)
+    near = (shift <= reach[:, None]) | (shift_last <= _MAX_SHIFT)
     # distance ranks what does not overlap, and is too small to outweigh an overlap
     return np.where(overlapping | (like_size & near), box_iou(predicted, boxes) + 0.01 / (1 + shift), 0.0)
 
 
 def _same_scene(histogram_a: np.ndarray, histogram_b: np.ndarray) -> bool:
     return float(np.minimum(histogram_a, histogram_b).sum()) >= _SAME_SCENE
+
+
+def _areas(boxes: np.ndarray) -> np.ndarray:
+    return (boxes[..., 2] - boxes[..., 0]) * (boxes[..., 3] - boxes[..., 1])
 
 
 def _centres(boxes: np.ndarray) -> np.ndarray:
@@ -160,4 +228,4 @@ def _distances(boxes_a: np.ndarray, boxes_b: np.ndarray) -> np.ndarray:
 
 def _sides(boxes: np.ndarray) -> np.ndarray:
     """Geometric mean of width and height, which a turning head changes less than either."""
-    return np.maximum(np.sqrt(np.prod(boxes[..., 2:] - boxes[..., :2], axis=-1)), 1e-9)
+    return np.maximum(np.sqrt(_areas(boxes)), 1e-9)

@@ -1,17 +1,88 @@
+import tracemalloc
+
 import numpy as np
 import pytest
+from scipy.optimize import linear_sum_assignment
 
-from preprocess.tracks import box_iou, colour_histogram, link_tracks
+from preprocess.tracks import FaceTracker, box_iou, colour_histogram
 
 
 def boxes(*centres, side=20):
     return np.array([(x - side / 2, y - side / 2, x + side / 2, y + side / 2) for x, y in centres]).reshape(-1, 4)
 
 
-def link(frames, iou_threshold=0.3, max_gap=1, step_seconds=0.04, **options):
-    times = (step_seconds * np.arange(len(frames))).tolist()
-    ids = link_tracks(frames, iou_threshold=iou_threshold, max_gap=max_gap, pts_seconds=times, **options)
-    return [of_frame.tolist() for of_frame in ids]
+def link(frames, iou_threshold=0.3, max_gap=1, max_jump=0.0, step_seconds=0.04, histograms=None):
+    tracker = FaceTracker(
+        iou_threshold=iou_threshold, max_gap=max_gap, max_jump=max_jump, scene_cuts=histograms is not None
+    )
+    return [
+        tracker.add(of_frame, pts_seconds=step_seconds * now, histogram=histograms and histograms[now]).tolist()
+        for now, of_frame in enumerate(frames)
+    ]
+
+
+def reference_link(frames, histograms, times, *, iou_threshold, max_gap, max_jump, scene_cuts):
+    """Every track of the whole video at every frame, a face at a time: what the tracker must give, spelt out."""
+
+    def centre(box):
+        return (box[:2] + box[2:]) / 2
+
+    def side(box):
+        return np.sqrt((box[2] - box[0]) * (box[3] - box[1]))
+
+    tracks, linked = [], []
+    for now, of_frame in enumerate(frames):
+        alive = [key for key, track in enumerate(tracks) if now - track["seen"] <= max_gap + 1]
+        if scene_cuts:
+            same = [np.minimum(histograms[tracks[key]["seen"]], histograms[now]).sum() >= 0.6 for key in alive]
+            alive = [key for key, ok in zip(alive, same, strict=True) if ok]
+        affinity = np.zeros((len(alive), len(of_frame)))
+        for row, key in enumerate(alive):
+            track = tracks[key]
+            last = track["box"]
+            velocity = np.zeros(2) if track["velocity"] is None else track["velocity"]
+            predicted = last + np.tile(velocity * (now - track["seen"]), 2)
+            for column, box in enumerate(of_frame):
+                overlap = box_iou(last, box)[0, 0]
+                if max_jump == 0 or times[now] - times[track["seen"]] > 0.25:
+                    affinity[row, column] = overlap if overlap > iou_threshold else 0
+                    continue
+                reach = max_jump if track["velocity"] is None and now - track["seen"] == 1 else 0.75
+                shift = np.linalg.norm(centre(predicted) - centre(box)) / side(last)
+                shift_last = np.linalg.norm(centre(last) - centre(box)) / side(last)
+                like_size = max(side(last), side(box)) <= 1.5 * min(side(last), side(box))
+                if overlap > iou_threshold or (like_size and (shift <= reach or shift_last <= 0.75)):
+                    affinity[row, column] = box_iou(predicted, box)[0, 0] + 0.01 / (1 + shift)
+        ids = np.full(len(of_frame), -1)
+        for row, column in zip(*linear_sum_assignment(-affinity), strict=True):
+            if affinity[row, column] > 0:
+                track, box = tracks[alive[row]], of_frame[column]
+                track["velocity"] = (centre(box) - centre(track["box"])) / (now - track["seen"])
+                track["box"], track["seen"] = box, now
+                ids[column] = alive[row]
+        for column in np.flatnonzero(ids < 0):
+            ids[column] = len(tracks)
+            tracks.append({"box": of_frame[column], "velocity": None, "seen": now})
+        linked.append(ids.tolist())
+    return linked
+
+
+def random_video(rng, n_frames, n_faces):
+    """Boxes that drift, cross, shake and are missed in a small frame; scenes that change or flash; uneven times."""
+    centres, sides = rng.uniform(0, 300, (n_faces, 2)), rng.uniform(20, 60, n_faces)
+    velocities = rng.normal(0, 12, (n_faces, 2))
+    scenes = rng.dirichlet(np.full(512, 0.1), 3).astype(np.float32)
+    scene, frames, histograms = 0, [], []
+    for _ in range(n_frames):
+        centres = centres + velocities
+        velocities = np.where((centres < 0) | (centres > 300), -velocities, velocities)
+        scene = rng.integers(3) if rng.random() < 0.05 else scene
+        histograms.append(scenes[rng.integers(3) if rng.random() < 0.05 else scene])
+        seen = rng.permutation(np.flatnonzero(rng.random(n_faces) > 0.15))
+        middle = centres[seen] + rng.normal(0, 2, (len(seen), 2))
+        half = (sides[seen] * rng.uniform(0.45, 0.55, len(seen)))[:, None]
+        frames.append(np.concatenate([middle - half, middle + half], axis=1).round(2))
+    return frames, histograms, np.cumsum(rng.uniform(0.02, 0.2, n_frames)).tolist()
 
 
 def test_iou_of_known_boxes():
@@ -96,3 +167,44 @@ def test_the_histogram_counts_shares_whatever_the_size():
     histogram = colour_histogram(half)
     assert histogram[0] == histogram[7 * 64] == 0.5
     assert histogram.sum() == 1
+
+
+@pytest.mark.parametrize("seed", range(6))
+@pytest.mark.parametrize("max_gap", [0, 2])
+@pytest.mark.parametrize("max_jump", [0.0, 1.25])
+@pytest.mark.parametrize("scene_cuts", [False, True])
+def test_the_tracker_agrees_with_a_plain_reference(seed, max_gap, max_jump, scene_cuts):
+    rng = np.random.default_rng(seed)
+    frames, histograms, times = random_video(rng, n_frames=40, n_faces=1 + 3 * seed)
+    options = {"iou_threshold": 0.3, "max_gap": max_gap, "max_jump": max_jump, "scene_cuts": scene_cuts}
+    tracker = FaceTracker(**options)
+    found = [
+        tracker.add(boxes, pts_seconds=seconds, histogram=histogram if scene_cuts else None).tolist()
+        for boxes, histogram, seconds in zip(frames, histograms, times, strict=True)
+    ]
+    assert found == reference_link(frames, histograms, times, **options)
+    n_tracks, n_boxes = 1 + max(max(ids, default=-1) for ids in found), sum(map(len, found))
+    assert n_tracks < n_boxes, "something is linked"
+
+
+def test_an_overlap_of_exactly_the_threshold_does_not_link():
+    whole, three_quarters, more = (np.array([[0, 0, side, 100]]) for side in (100, 75, 76))
+    assert box_iou(whole, three_quarters)[0, 0] == 0.75
+    assert link([whole, three_quarters], iou_threshold=0.75) == [[0], [1]]
+    assert link([whole, more], iou_threshold=0.75) == [[0], [0]]
+
+
+def test_memory_does_not_grow_with_the_length_of_the_video():
+    def peak_bytes(n_frames):
+        histogram = np.full(512, 1 / 512, np.float32)
+        tracker = FaceTracker(iou_threshold=0.3, max_gap=2, max_jump=0.0)
+        tracemalloc.start()
+        for now in range(n_frames):  # every face is a track of its own
+            boxes_now = boxes((1000 * now, 10), (1000 * now + 500, 10))
+            last = tracker.add(boxes_now, pts_seconds=0.04 * now, histogram=histogram.copy())
+        _, peak = tracemalloc.get_traced_memory()
+        tracemalloc.stop()
+        assert last.tolist() == [2 * n_frames - 2, 2 * n_frames - 1]
+        return peak
+
+    assert peak_bytes(2000) < 1.2 * peak_bytes(200)
