@@ -7,18 +7,20 @@ also in videos of variable frame rate.
 from __future__ import annotations
 
 import argparse
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from preprocess import versions
-from preprocess.cli import progress, run_command
+from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
 from preprocess.probe import ProbeError, frame_times
 from preprocess.schemas import FRAMES, NO_FRAMES, OK
 from preprocess.settings import load_settings, setting, settings_json
 from preprocess.store import Origin, read_rows, write_table
+from preprocess.workers import map_videos
 
 
 @dataclass(frozen=True)
@@ -69,13 +71,25 @@ def frame_rows(video: dict, root: Path, settings: FramesSettings) -> list[dict]:
     return [_row(video, int(index), float(times[index])) for index in sample_frames(len(times), settings)]
 
 
-def sample_shard(videos: list[dict], root: Path, settings: FramesSettings, threads: int) -> list[dict]:
-    """Rows of `schemas.FRAMES` for the videos of a shard that the index could open."""
+def sample_shard(
+    videos: list[dict], root: Path, settings: FramesSettings, *, workers: int, video_seconds: float = VIDEO_SECONDS
+) -> list[dict]:
+    """Rows of `schemas.FRAMES` for the videos of a shard that the index could open; see `frame_rows`."""
     usable = [video for video in videos if video["status"] == OK]
-    with ThreadPoolExecutor(threads) as pool:
-        results = pool.map(lambda video: frame_rows(video, root, settings), usable)
-        found = progress(results, total=len(usable), description="sample frames")
-        return [row for rows in found for row in rows]
+    sample = partial(_sample_video, root=root, settings=settings)
+    results = map_videos(sample, usable, workers=workers, video_seconds=video_seconds, preload=("preprocess.frames",))
+    rows = []
+    for video, found in zip(usable, progress(results, total=len(usable), description="sample frames"), strict=True):
+        try:
+            rows += [row for some in found for row in some]
+        except ProbeError as error:  # the worker was ended
+            rows.append(_row(video, None, None, error.status, error.message))
+    return rows
+
+
+def _sample_video(video: dict, *, root: Path, settings: FramesSettings) -> Iterator[list[dict]]:
+    """`frame_rows` for a worker."""
+    yield frame_rows(video, root, settings)
 
 
 def _row(video: dict, index: int | None, pts_seconds: float | None, status: str = OK, message: str = "") -> dict:
@@ -97,10 +111,12 @@ def main() -> None:
     parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(FramesSettings())}")
-    parser.add_argument("--threads", type=int, default=1)
+    add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(FramesSettings, args.settings)
-    rows = sample_shard(read_rows(args.list), args.root, settings, args.threads)
+    rows = sample_shard(
+        read_rows(args.list), args.root, settings, workers=args.workers, video_seconds=args.video_seconds
+    )
     origin = Origin(args.list.parent.name, "frames", settings_json(settings), versions.FRAMES, args.list.stem)
     write_table(args.output, rows, FRAMES, origin)
 

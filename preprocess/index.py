@@ -11,17 +11,19 @@ import argparse
 import itertools
 import os
 from collections import Counter
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from preprocess import versions
-from preprocess.cli import UserError, log, progress, run_command
+from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo
 from preprocess.probe import ProbeError, probe_image, probe_video
 from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED
 from preprocess.settings import load_settings, settings_json
 from preprocess.shards import shard_name, shard_names, stable_hash
 from preprocess.store import Origin, write_table
+from preprocess.workers import map_videos
 
 _RAW_COLUMNS = (
     *("video_id", "path", "kind", "label", "method", "compression", "split"),
@@ -31,7 +33,14 @@ _MEASURED_COLUMNS = ("codec", "height", "width", "n_frames", "fps", "duration_se
 
 
 def index_videos(
-    dataset: str, layout: str, root: str | Path, n_shards: int, settings: IndexSettings, threads: int = 1
+    dataset: str,
+    layout: str,
+    root: str | Path,
+    n_shards: int,
+    settings: IndexSettings,
+    *,
+    workers: int = 1,
+    video_seconds: float = VIDEO_SECONDS,
 ) -> list[dict]:
     """List and probe every video of a collection.
 
@@ -41,7 +50,8 @@ def index_videos(
         root: Folder of the collection as published; it is only read.
         n_shards: How many shards the videos are spread over.
         settings: What to take of the collection.
-        threads: Files probed at once; the result does not depend on it.
+        workers: Files probed side by side; the result does not depend on it.
+        video_seconds: Time after which a file is given up.
 
     Returns:
         Rows of `schemas.INDEX`, sorted by video_id.
@@ -70,9 +80,9 @@ def index_videos(
                 f"dataset {dataset!r}: {one.path!r} and {next_one.path!r} would both have the id {one.video_id!r}; "
                 "remove or rename one of the two files"
             )
-    with ThreadPoolExecutor(threads) as pool:
-        measured = pool.map(lambda video: _measure(root, video), videos)
-        results = list(progress(measured, total=len(videos), description=f"probe {dataset}"))
+    probe = partial(_probe, root=root)
+    measured = map_videos(probe, videos, workers=workers, video_seconds=video_seconds, preload=("preprocess.index",))
+    results = [_one_row(rows) for rows in progress(measured, total=len(videos), description=f"probe {dataset}")]
     return [
         {name: getattr(video, name) for name in _RAW_COLUMNS}
         | {"dataset": dataset, "identities": list(video.identities), "shard": shard_of(video.source_group, n_shards)}
@@ -84,6 +94,19 @@ def index_videos(
 def shard_of(source_group: str, n_shards: int) -> str:
     """Name of the shard ("0000", "0001", ...) of a source group: a hash that is the same everywhere."""
     return shard_name(stable_hash(source_group) % n_shards)
+
+
+def _probe(video: RawVideo, *, root: Path) -> Iterator[dict]:
+    """`_measure` for a worker."""
+    yield _measure(root, video)
+
+
+def _one_row(rows: Iterator[dict]) -> dict:
+    try:
+        (row,) = rows
+    except ProbeError as error:  # the worker was ended
+        row = _row(error.status, error.message)
+    return row
 
 
 def _measure(root: Path, video: RawVideo) -> dict:
@@ -115,10 +138,18 @@ def main() -> None:
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(IndexSettings())}")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write, with every video")
     parser.add_argument("--lists", required=True, type=Path, help="folder to write one <shard>.parquet per shard to")
-    parser.add_argument("--threads", type=int, default=1, help="files probed at once")
+    add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(IndexSettings, args.settings)
-    rows = index_videos(args.dataset, args.layout, args.root, args.n_shards, settings, args.threads)
+    rows = index_videos(
+        args.dataset,
+        args.layout,
+        args.root,
+        args.n_shards,
+        settings,
+        workers=args.workers,
+        video_seconds=args.video_seconds,
+    )
     log.info("index %s: %s", args.dataset, dict(sorted(Counter(row["status"] for row in rows).items())))
 
     shards: dict[str, list[dict]] = {shard: [] for shard in shard_names(args.n_shards)}

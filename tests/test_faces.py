@@ -56,7 +56,7 @@ def video_rows(index_row, **fake):
 
 def test_a_fake_gets_the_boxes_of_its_real_video(portrait_video, index_row):
     videos = video_rows(index_row)
-    frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=10), threads=1)
+    frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=10), workers=1)
     rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", threads=2)
     real, fake = rows[:10], rows[10:]
     assert [row["status"] for row in real] == [OK] * 6 + [NO_FACE] * 2 + [OK] * 2
@@ -69,7 +69,7 @@ def test_a_fake_gets_the_boxes_of_its_real_video(portrait_video, index_row):
 
 def test_a_fake_that_disagrees_is_searched_itself(portrait_video, index_row):
     videos = video_rows(index_row, n_frames=9)
-    frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=3), threads=1)
+    frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=3), workers=1)
     rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", threads=1)
     assert [row["status"] for row in rows] == [OK] * 6
     assert [row["inherited_from"] for row in rows] == [None] * 6

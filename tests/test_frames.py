@@ -35,7 +35,7 @@ def test_every_video_has_rows(tmp_path, index_row):
         index_row("d/real/original/never", "never.mp4", status=UNREADABLE),
         index_row("d/real/original/photo", "photo.png", kind="image", n_frames=1),
     ]
-    rows = sample_shard(videos, tmp_path, FramesSettings(n_frames=2), threads=2)
+    rows = sample_shard(videos, tmp_path, FramesSettings(n_frames=2), workers=2)
     assert [(row["video_id"][-5:], row["frame_index"], row["status"]) for row in rows] == [
         ("nal/a", 2, OK),
         ("nal/a", 7, OK),

@@ -61,8 +61,8 @@ def test_every_video_is_a_row_with_what_was_measured_or_why_not(root):
     assert "metadata.json names" in outcome["absent"]["message"]
 
 
-def test_rows_do_not_depend_on_the_number_of_threads(root):
-    assert index(root, threads=1) == index(root, threads=4)
+def test_rows_do_not_depend_on_the_number_of_workers(root):
+    assert index(root, workers=1) == index(root, threads=4)
 
 
 def test_images_are_probed_as_images(tmp_path):
@@ -109,7 +109,7 @@ def run_main(monkeypatch, root, output, *more):
 
 
 def test_command_line_writes_the_table_and_one_list_per_shard(monkeypatch, root, tmp_path):
-    run_main(monkeypatch, root, tmp_path / "out", "--threads", "2")
+    run_main(monkeypatch, root, tmp_path / "out", "--workers", "2")
     lists = sorted((tmp_path / "out/d").iterdir())
     assert [path.name for path in lists] == ["0000.parquet", "0001.parquet", "0002.parquet", "0003.parquet"]
     rows = read_rows(tmp_path / "out/d.parquet")
@@ -123,7 +123,7 @@ def test_command_line_writes_the_table_and_one_list_per_shard(monkeypatch, root,
 
 def test_the_same_tree_gives_the_same_bytes(monkeypatch, root, tmp_path):
     run_main(monkeypatch, root, tmp_path / "one")
-    run_main(monkeypatch, root, tmp_path / "two", "--threads", "3")
+    run_main(monkeypatch, root, tmp_path / "two", "--workers", "3")
     for path in (tmp_path / "one").rglob("*.parquet"):
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
 

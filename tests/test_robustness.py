@@ -41,7 +41,7 @@ def run_chain(
     of the crops, None for a lost one.
     """
     videos = index_videos("d", layout, root, 1, IndexSettings(label=label))
-    frames = sample_shard(videos, root, FramesSettings(mode="stride", stride=stride), threads=1)
+    frames = sample_shard(videos, root, FramesSettings(mode="stride", stride=stride), workers=1)
     size = {video["video_id"]: (video["height"], video["width"]) for video in videos}
     pa.Table.from_pylist(videos, schema=INDEX)
     pa.Table.from_pylist(frames, schema=FRAMES)
@@ -293,7 +293,7 @@ def test_the_face_detector_takes_any_frame(tmp_path, monkeypatch):
     write_colour_video(root / "pixel.mp4", "libx264", "yuv444p", size=(1, 1))
     write_colour_video(root / "strip.mp4", "libx264", "yuv444p", size=(3, 400))
     videos = index_videos("d", "videos", root, 1, IndexSettings(label="real"))
-    frames = sample_shard(videos, root, FramesSettings(), threads=1)
+    frames = sample_shard(videos, root, FramesSettings(), workers=1)
     faces = track_shard(videos, frames, root, FacesSettings(), device="cpu", threads=1)
     assert {(row["video_id"].split("/")[3], row["status"]) for row in faces} == {
         ("sizes.ts", NO_FACE),

@@ -21,4 +21,4 @@ rule sample_frames:
         "Sampling frames of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.frames --list {input.videos} --root {params.root:q} --output {output}"
-        " --settings {params.settings:q} --threads {threads} 2> {log}"
+        " --settings {params.settings:q} --workers {threads} 2> {log}"

@@ -37,7 +37,7 @@ for dataset in DATASETS:
         shell:
             "python -m preprocess.index --dataset {params.dataset} --layout {params.layout} --root {params.root:q}"
             " --n-shards {params.n_shards} --settings {params.index:q} --output {output.table}"
-            " --lists data/index/{params.dataset} --threads {threads} 2> {log}"
+            " --lists data/index/{params.dataset} --workers {threads} 2> {log}"
 
 
 rule index:
