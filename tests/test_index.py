@@ -62,7 +62,7 @@ def test_every_video_is_a_row_with_what_was_measured_or_why_not(root):
 
 
 def test_rows_do_not_depend_on_the_number_of_workers(root):
-    assert index(root, workers=1) == index(root, threads=4)
+    assert index(root, workers=1) == index(root, workers=4)
 
 
 def test_images_are_probed_as_images(tmp_path):
