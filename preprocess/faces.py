@@ -18,9 +18,10 @@ from preprocess import versions
 from preprocess.cli import pick_device, progress, run_command
 from preprocess.decode import read_frames, read_image
 from preprocess.face_detector import FaceBoxes, FaceDetector
+from preprocess.face_sampling import leave_out
 from preprocess.parallel import ordered_map
 from preprocess.probe import ProbeError
-from preprocess.schemas import FACES, NO_FACE, OK, UNDECODED
+from preprocess.schemas import FACES, NO_FACE, OK, UNDECODED, UNUSED
 from preprocess.settings import load_settings, setting, settings_json
 from preprocess.store import Origin, read_rows, write_table
 from preprocess.tracks import colour_histogram, link_tracks
@@ -42,7 +43,9 @@ class FacesSettings:
         "Does not apply where only one frame was searched, as in an image.",
         minimum=0.0,
     )
-    iou_threshold: float = setting(0.3, "Overlap of two boxes that makes them one face track.", minimum=0.0)
+    iou_threshold: float = setting(
+        0.3, "Overlap (intersection over union) above which two boxes are one face track.", minimum=0.0
+    )
     max_jump: float = setting(
         1.25,
         "How far a face may go between sampled frames without overlap, in sides of its box, when nothing is known of "
@@ -51,7 +54,16 @@ class FacesSettings:
         minimum=0.0,
     )
     max_gap: int = setting(2, "Sampled frames that a face may be unseen within its track.", minimum=0)
+    scene_cuts: bool = setting(
+        True, "End face tracks where the colours of the whole frame change from one sampled frame to the next."
+    )
     min_track_frames: int = setting(1, "Shortest face track to keep, in sampled frames.", minimum=1)
+    faces_per_video: int | None = setting(
+        None,
+        "About how many faces of a video to use, shared among its tracks in proportion to their length, at least one "
+        "a track; null uses all. Faces left out keep their row, with the status unused.",
+        minimum=1,
+    )
     batch_size: int = setting(32, "Frames searched at once; lower it when the GPU's memory runs out.", minimum=1)
     inherit: bool = setting(True, "Give a fake the boxes of its real video; false searches every video.")
 
@@ -70,7 +82,7 @@ def track_video(
 
     Returns:
         Rows of `schemas.FACES`, by frame, then track. A frame without a face has a row `no_face`; so has every box
-        of a track that was dropped, with the reason.
+        of a track that was dropped, with the reason. A face that `faces_per_video` leaves out is `unused`.
     """
     shrunken: dict[int, np.ndarray] = {}
     reason = "the frame did not decode; the file is shorter or more broken than its packets say"
@@ -88,7 +100,7 @@ def track_video(
         max_gap=settings.max_gap,
         max_jump=settings.max_jump,
         pts_seconds=[pts_seconds[index] for index in decoded],
-        histograms=[colour_histogram(shrunken[index]) for index in decoded],
+        histograms=[colour_histogram(shrunken[index]) for index in decoded] if settings.scene_cuts else None,
     )
     dropped = _dropped_tracks(faces, ids, settings)
     by_frame = dict(zip(decoded, zip(faces, ids, strict=True), strict=True))
@@ -104,7 +116,7 @@ def track_video(
         rows += [_lost(frame, NO_FACE, dropped[tracks[face]]) for face in order if tracks[face] in dropped]
         if not len(order):
             rows.append(_lost(frame, NO_FACE, ""))
-    return rows
+    return leave_out(rows, settings.faces_per_video) if settings.faces_per_video else rows
 
 
 def _dropped_tracks(faces: list[FaceBoxes], ids: list[np.ndarray], settings: FacesSettings) -> dict[int, str]:
@@ -183,7 +195,7 @@ def inherit_faces(frames: list[dict], source_faces: list[dict]) -> list[dict] | 
     """
     by_frame = defaultdict(list)
     for face in source_faces:
-        if face["status"] in (OK, NO_FACE):
+        if face["status"] in (OK, NO_FACE, UNUSED):
             by_frame[face["frame_index"]].append(face)
     if any(frame["frame_index"] not in by_frame for frame in frames):
         return None

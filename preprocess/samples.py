@@ -18,7 +18,7 @@ import pyarrow as pa
 from preprocess import versions
 from preprocess.cli import UserError, log, progress, run_command
 from preprocess.crop_file import CropReader
-from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, VIDEO_STATUS
+from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, UNUSED, VIDEO_STATUS
 from preprocess.shards import shard_names
 from preprocess.store import Origin, read_rows, read_table, write_table
 
@@ -123,8 +123,9 @@ class _FaceCounts:
 def _face_counts(path: Path) -> _FaceCounts:
     table = read_table(path, ["video_id", "frame_index", "track_id", "status", "message"]).to_pydict()
     rows = list(zip(*table.values(), strict=True))
-    with_face = {(video, frame) for video, frame, _, status, _ in rows if status == OK}
-    tracks = {(video, track) for video, _, track, status, _ in rows if status == OK}
+    # a face that the settings leave out was found all the same
+    with_face = {(video, frame) for video, frame, _, status, _ in rows if status in (OK, UNUSED)}
+    tracks = {(video, track) for video, _, track, status, _ in rows if status in (OK, UNUSED)}
     return _FaceCounts(
         frames_with_face=Counter(video for video, _ in with_face),
         frames_undecoded=Counter(video for video, _, _, status, _ in rows if status == UNDECODED),
@@ -201,10 +202,24 @@ def collect_dataset(data: Path, dataset: str, n_shards: int) -> tuple[pa.Table, 
 
 
 def describe_ledger(ledger: list[dict]) -> str:
-    """One line that counts the videos by status, the lost ones by reason."""
+    """What a data set came to, in a few lines.
+
+    Returns:
+        A line that counts the videos by status, the lost and the left out by reason; then, for each split that has any,
+        a line that counts the real and the fake face crops and the videos that they come from.
+    """
     counts = Counter(row["status"] for row in ledger)
-    found = ", ".join(f"{counts[status]} {status}" for status in VIDEO_STATUS if counts[status])
-    return f"{len(ledger)} videos: {found}; {sum(row['n_crops'] for row in ledger)} face crops"
+    found = ", ".join(f"{counts[status]:,} {status}" for status in VIDEO_STATUS if counts[status])
+    lines = [f"{len(ledger):,} videos: {found}; {sum(row['n_crops'] for row in ledger):,} face crops"]
+    splits = {row["split"] for row in ledger if row["n_crops"]}
+    for split in sorted(splits, key=lambda name: (name is None, name)):
+        used = [row for row in ledger if row["split"] == split and row["n_crops"]]
+        parts = []
+        for label, word in ((0, "real"), (1, "fake")):
+            crops = [row["n_crops"] for row in used if row["label"] == label]
+            parts.append(f"{sum(crops):,} {word} crops of {len(crops):,} videos")
+        lines.append(f"{split or 'no split'}: {', '.join(parts)}")
+    return "\n".join(lines)
 
 
 def main() -> None:
@@ -220,7 +235,8 @@ def main() -> None:
     origin = Origin(args.dataset, "samples", "{}", versions.SAMPLES)
     write_table(args.ledger, ledger, LEDGER, origin)
     write_table(args.output, samples, SAMPLES, origin)
-    log.info("%s: %s", args.dataset, describe_ledger(ledger))
+    for line in describe_ledger(ledger).splitlines():
+        log.info("%s: %s", args.dataset, line)
 
 
 if __name__ == "__main__":

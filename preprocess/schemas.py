@@ -2,8 +2,8 @@
 
 Conventions (the whole project): points are `(x, y)` and boxes `(x0, y0, x1, y1)` in pixels of the decoded,
 display-oriented frame, x1 and y1 exclusive; sizes are `(height, width)`; times are seconds; label 0 is
-real, 1 is fake. A row whose `status` is not `ok` stands for something lost and says why in `message`;
-its measured columns are null.
+real, 1 is fake. A row whose `status` is not `ok` stands for something lost or left out and says why in
+`message`; its measured columns are null, except that an `unused` face keeps its box.
 """
 
 from __future__ import annotations
@@ -16,6 +16,8 @@ OK = "ok"
 MISSING = "missing"  # a list or metadata file names it, the folder does not hold it
 UNREADABLE = "unreadable"  # no decoder opens it, or it holds no video stream
 UNLABELLED = "unlabelled"  # the folder holds it, but nothing says whether it is real or fake
+# of a video, set by `index`, or of a face, set by `faces`
+UNUSED = "unused"  # there, but left out by a setting (downsample_fakes, faces_per_video)
 # of a video or frame, set by `frames`, `faces`, `crops`
 NO_FRAMES = "no_frames"  # opens, but not one frame can be had
 UNDECODED = "undecoded"  # the frame was sampled but did not decode (a file shorter than it says)
@@ -25,7 +27,7 @@ NO_LANDMARKS = "no_landmarks"  # the config leaves landmarks out
 # of a video, set by `samples`
 PARTIAL = "partial"  # usable, but frames were lost
 
-VIDEO_STATUS = (OK, PARTIAL, MISSING, UNREADABLE, UNLABELLED, NO_FRAMES, UNDECODED, NO_FACE)
+VIDEO_STATUS = (OK, PARTIAL, UNUSED, MISSING, UNREADABLE, UNLABELLED, NO_FRAMES, UNDECODED, NO_FACE)
 
 REAL = "real"  # the `method` of a real video
 ORIGINAL = "original"  # the `compression` of a collection that has only one
@@ -66,7 +68,8 @@ INDEX = pa.schema(
 # One row per sampled frame; a video from which none can be sampled has one row with its status.
 FRAMES = pa.schema([*_video, ("frame_index", pa.int32()), ("pts_seconds", pa.float64()), *_outcome])
 
-# One row per face in a sampled frame; a sampled frame without a face has one row with its status.
+# One row per face in a sampled frame; a sampled frame without a face has one row with its status. A face with the
+# status `unused` keeps its box and track, and no crop is cut of it.
 FACES = pa.schema(
     [
         *_video,

@@ -5,7 +5,19 @@ import pytest
 from preprocess.cli import UserError
 from preprocess.crop_file import Crop, encode_png, write_crops
 from preprocess.samples import ShardFiles, collect_dataset, describe_ledger
-from preprocess.schemas import FACES, FRAMES, INDEX, LANDMARKS, NO_FACE, NO_FRAMES, OK, PARTIAL, UNDECODED, UNREADABLE
+from preprocess.schemas import (
+    FACES,
+    FRAMES,
+    INDEX,
+    LANDMARKS,
+    NO_FACE,
+    NO_FRAMES,
+    OK,
+    PARTIAL,
+    UNDECODED,
+    UNREADABLE,
+    UNUSED,
+)
 from preprocess.store import Origin, create_h5, write_table
 
 ORIGIN = Origin("d", "test", "{}", 1, "0000")
@@ -31,8 +43,8 @@ def make_crop(video_id, frame_index, status=OK):
 @pytest.fixture
 def store(tmp_path, index_row):
     """A shard in which every stage lost something: two frames were sampled from each video that opens."""
-    names = ["ok", "unreadable", "no_frames", "undecoded", "no_face", "partial", "lost_crop", "cut"]
-    status = {"unreadable": UNREADABLE}
+    names = ["ok", "unreadable", "no_frames", "undecoded", "no_face", "partial", "lost_crop", "cut", "left_out"]
+    status = {"unreadable": UNREADABLE, "left_out": UNUSED}
     videos = [
         index_row(f"d/real/original/{name}", name, status=status.get(name, OK), message=status.get(name, ""))
         for name in names
@@ -42,13 +54,18 @@ def store(tmp_path, index_row):
     for name in names:
         if name == "no_frames":
             frames.append({"video_id": key[name], "status": NO_FRAMES, "message": "nothing"})
-        elif name != "unreadable":
+        elif name not in status:
             for index in (0, 5):
                 row = {"video_id": key[name], "frame_index": index, "pts_seconds": index / 25}
                 frames.append(row | {"status": OK, "message": ""})
                 lost = name == "undecoded" or (name == "partial" and index)
                 found = NO_FACE if name == "no_face" else UNDECODED if lost else OK
                 faces.append(row | {"track_id": 0 if found == OK else None, "status": found, "message": found})
+    # a frame with a face that is used and one that is left out, and a frame with only the latter
+    for index in (0, 9):
+        row = {"video_id": key["ok"], "frame_index": index, "pts_seconds": index / 25, "track_id": 1}
+        faces.append(row | {"status": UNUSED, "message": "left out"})
+    frames.append({"video_id": key["ok"], "frame_index": 9, "status": OK, "message": ""})
     crops = [make_crop(key["cut"], index, UNDECODED) for index in (0, 5)]
     crops += [make_crop(key["lost_crop"], 0), make_crop(key["lost_crop"], 5, UNDECODED)]
     crops += [make_crop(key["ok"], 0), make_crop(key["ok"], 5), make_crop(key["partial"], 0)]
@@ -77,14 +94,30 @@ def test_every_video_is_in_the_ledger_with_what_became_of_it(store):
         "partial": ("faces", PARTIAL),
         "lost_crop": ("crops", PARTIAL),
         "cut": ("crops", UNDECODED),
+        "left_out": ("index", UNUSED),
     }
     assert all(row["message"] for row in ledger if row["status"] != OK)
     counts = {row["video_id"].rsplit("/")[-1]: row for row in ledger}
     names = ("n_frames_sampled", "n_frames_with_face", "n_tracks", "n_crops", "n_landmarks", "n_masks")
-    assert [counts["ok"][name] for name in names] == [2, 2, 1, 2, 2, 1]
+    assert [counts["ok"][name] for name in names] == [3, 3, 2, 2, 2, 1]
     assert [counts["partial"][name] for name in names] == [2, 1, 1, 1, 1, 1]
     assert [counts["unreadable"][name] for name in names] == [0] * 6
-    assert describe_ledger(ledger).startswith("8 videos: 1 ok, 2 partial, 1 unreadable")
+    assert [counts["left_out"][name] for name in names] == [0] * 6
+    assert describe_ledger(ledger) == (
+        "9 videos: 1 ok, 2 partial, 1 unused, 1 unreadable, 1 no_frames, 2 undecoded, 1 no_face; 4 face crops\n"
+        "train: 4 real crops of 3 videos, 0 fake crops of 0 videos"
+    )
+
+
+def test_real_and_fake_crops_are_counted_by_split():
+    rows = [("train", 0, 1200), ("train", 0, 3), ("train", 1, 1111), ("train", 1, 0), ("test", 1, 7), (None, 1, 2)]
+    ledger = [{"split": split, "label": label, "status": OK, "n_crops": n} for split, label, n in rows]
+    assert describe_ledger(ledger).splitlines() == [
+        "6 videos: 6 ok; 2,323 face crops",
+        "test: 0 real crops of 0 videos, 7 fake crops of 1 videos",
+        "train: 1,203 real crops of 2 videos, 1,111 fake crops of 1 videos",
+        "no split: 0 real crops of 0 videos, 2 fake crops of 1 videos",
+    ]
 
 
 def test_samples_are_the_crops_that_exist(store):
