@@ -16,22 +16,24 @@ from __future__ import annotations
 import argparse
 import logging
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import cache, partial
 from pathlib import Path
 
 import cv2
 import h5py
 import numpy as np
+import pyarrow as pa
 
 from preprocess import versions
-from preprocess.cli import UserError, progress, run_command
+from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, progress, run_command
 from preprocess.crop_file import CropReader, boxes_in_crops, encode_png
 from preprocess.decode import read_frames
-from preprocess.parallel import ordered_map
 from preprocess.probe import ProbeError
-from preprocess.schemas import OK
+from preprocess.schemas import N_LANDMARKS, OK
 from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import BlobWriter, Origin, create_h5, read_rows
+from preprocess.store import BlobWriter, Origin, create_h5, read_rows, read_table
+from preprocess.workers import map_videos
 
 log = logging.getLogger("preprocess")
 
@@ -170,24 +172,43 @@ def _inside(box: np.ndarray, margin: float, size: tuple[int, int]) -> np.ndarray
     return inside
 
 
+@dataclass(frozen=True)
+class _VideoCrops:
+    """What the masks of one video are made from.
+
+    Attributes:
+        video: Its row of the index.
+        rows: (n,) rows of its crops in the crops file.
+        landmarks: (n, 81, 2) x, y in frame pixels; NaN for a crop without.
+        real_rows: Row of a fake crop → row of the crop at the same place of the real video's frame.
+    """
+
+    video: dict
+    rows: np.ndarray
+    landmarks: np.ndarray
+    real_rows: dict[int, int]
+
+
 def make_masks(
-    crops: CropReader,
-    landmarks: list[dict],
+    crops_path: Path,
+    landmarks: pa.Table,
     videos: list[dict],
     root: Path,
     settings: MasksSettings,
     *,
-    threads: int,
+    workers: int,
+    video_seconds: float = VIDEO_SECONDS,
 ) -> Iterator[CropMasks]:
     """Make the masks of every crop of a shard.
 
     Args:
-        crops: The shard's crops.
-        landmarks: Rows of `schemas.LANDMARKS`, one for each crop.
+        crops_path: The shard's crops file.
+        landmarks: Table of `schemas.LANDMARKS`, a row for each crop.
         videos: Rows of `schemas.INDEX` of the shard.
         root: Raw folder of the data set, in which mask videos lie.
         settings: Thresholds.
-        threads: Videos worked on side by side; the masks do not depend on it.
+        workers: Videos worked on side by side; the masks do not depend on it.
+        video_seconds: Time after which a mask video is given up.
 
     Yields:
         The masks of each crop, in the order of the crops.
@@ -195,30 +216,43 @@ def make_masks(
     Raises:
         UserError: The landmarks are not those of the crops.
     """
-    if [row["crop_row"] for row in landmarks] != list(range(len(crops))):
-        raise UserError(
-            f"landmarks and crops of shard {crops.attrs['shard']} of {crops.attrs['dataset']} do not belong together "
-            f"({len(landmarks)} and {len(crops)} rows); run detect_landmarks for it again"
-        )
-    by_id = {video["video_id"]: video for video in videos}
+    with CropReader(crops_path) as crops:
+        if landmarks["crop_row"].to_pylist() != list(range(len(crops))):
+            raise UserError(
+                f"landmarks and crops of shard {crops.attrs['shard']} of {crops.attrs['dataset']} do not belong "
+                f"together ({len(landmarks)} and {len(crops)} rows); run detect_landmarks for it again"
+            )
+        items = list(_by_video(crops, _points(landmarks), {video["video_id"]: video for video in videos}))
+    make = partial(_mask_video, crops_path=crops_path, root=root, settings=settings)
+    results = map_videos(make, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.masks",))
+    for item, found in zip(items, progress(results, total=len(items), description="make masks"), strict=True):
+        try:
+            (masks,) = found
+        except ProbeError as error:  # the worker was ended; without the mask video nothing can hang
+            _warn(item.video, error)
+            (masks,) = make(replace(item, video=item.video | {"mask_path": None}))
+        yield from masks
+
+
+def _points(landmarks: pa.Table) -> np.ndarray:
+    """(N, 81, 2) float32 landmarks in frame pixels, NaN where a row has none."""
+    points = np.full((len(landmarks), N_LANDMARKS, 2), np.nan, np.float32)
+    column = landmarks["landmarks"].combine_chunks()
+    points[column.is_valid().to_numpy(zero_copy_only=False)] = column.flatten().to_numpy().reshape(-1, N_LANDMARKS, 2)
+    return points
+
+
+def _by_video(crops: CropReader, landmarks: np.ndarray, videos: dict[str, dict]) -> Iterator[_VideoCrops]:
     real_rows = {
         _pair_key(crops, row, crops.video_id[row]): row
         for row in range(len(crops))
-        if crops.status[row] == OK and by_id[crops.video_id[row]]["label"] == 0
+        if crops.status[row] == OK and videos[crops.video_id[row]]["label"] == 0
     }
-
-    def masks_of(rows: np.ndarray) -> list[CropMasks]:
-        video = by_id[crops.video_id[rows[0]]]
-        manipulation = _manipulation_masks(crops, rows, video, real_rows, root, settings)
-        return [
-            CropMasks(_encode(_hull_of_crop(crops, row, landmarks[row])), _encode(mask), source)
-            for row, (mask, source) in zip(rows, manipulation, strict=True)
-        ]
-
-    groups = np.split(np.arange(len(crops)), np.flatnonzero(crops.video_id[1:] != crops.video_id[:-1]) + 1)
-    groups = [rows for rows in groups if len(rows)]
-    for masks in progress(ordered_map(masks_of, groups, threads), total=len(groups), description="make masks"):
-        yield from masks
+    begins = np.flatnonzero(np.append(True, crops.video_id[1:] != crops.video_id[:-1])) if len(crops) else []
+    for rows in np.split(np.arange(len(crops)), begins)[1:]:
+        video = videos[crops.video_id[rows[0]]]
+        pairs = {int(row): real_rows.get(_pair_key(crops, row, video["source_id"])) for row in rows}
+        yield _VideoCrops(video, rows, landmarks[rows], {row: real for row, real in pairs.items() if real is not None})
 
 
 def write_masks(path: str | Path, masks: Iterable[CropMasks], origin: Origin) -> None:
@@ -235,46 +269,56 @@ def write_masks(path: str | Path, masks: Iterable[CropMasks], origin: Origin) ->
         file.create_dataset("mask_source", data=np.array(sources, object), dtype=h5py.string_dtype())
 
 
-def _encode(mask: np.ndarray | None) -> bytes:
-    return b"" if mask is None else encode_png(mask)
-
-
 def _pair_key(crops: CropReader, row: int, video_id: str) -> tuple:
     """What a real crop and the fake crop at the same place of the same frame have in common."""
     return video_id, int(crops.frame_index[row]), crops.box[row].tobytes()
 
 
-def _hull_of_crop(crops: CropReader, row: int, landmarks: dict) -> np.ndarray | None:
-    if landmarks["landmarks"] is None:
-        return None
+@cache
+def _reader(crops_path: Path) -> CropReader:
+    """One open file in each worker."""
+    return CropReader(crops_path)
+
+
+def _mask_video(
+    item: _VideoCrops, *, crops_path: Path, root: Path, settings: MasksSettings
+) -> Iterator[list[CropMasks]]:
+    """The masks of all crops of one video at once; runs in a worker."""
+    crops = _reader(crops_path)
+    manipulation = _manipulation_masks(crops, item, root, settings)
+    yield [
+        CropMasks(_hull_of_crop(crops, row, points), *manipulation.get(row, (b"", UNKNOWN)))
+        for row, points in zip(item.rows.tolist(), item.landmarks, strict=True)
+    ]
+
+
+def _hull_of_crop(crops: CropReader, row: int, points: np.ndarray) -> bytes:
+    if np.isnan(points).any():
+        return b""
     frame_to_crop = cv2.invertAffineTransform(crops.crop_to_frame[row])
-    points = np.reshape(landmarks["landmarks"], (-1, 2)) @ frame_to_crop[:, :2].T + frame_to_crop[:, 2]
-    return hull_mask(points, tuple(crops.size[row]))
+    return encode_png(hull_mask(points @ frame_to_crop[:, :2].T + frame_to_crop[:, 2], tuple(crops.size[row])))
 
 
 def _manipulation_masks(
-    crops: CropReader,
-    rows: np.ndarray,
-    video: dict,
-    real_rows: dict[tuple, int],
-    root: Path,
-    settings: MasksSettings,
-) -> list[tuple[np.ndarray | None, str]]:
-    """Manipulation mask and its source for the crops of one video."""
-    kept = [row for row in rows if crops.status[row] == OK]
-    masks: dict[int, tuple[np.ndarray, str]] = {}
+    crops: CropReader, item: _VideoCrops, root: Path, settings: MasksSettings
+) -> dict[int, tuple[bytes, str]]:
+    """Crop row → manipulation mask and its source; rows whose mask is unknown are absent."""
+    video = item.video
+    kept = [row for row in item.rows.tolist() if crops.status[row] == OK]
     if video["label"] == 0:
-        masks = {row: (np.zeros(crops.size[row], np.uint8), REAL) for row in kept}
-    elif video["label"] == 1:
-        if video["mask_path"]:
-            masks = _masks_from_video(crops, kept, video, root / video["mask_path"], settings)
-        for row in kept:
-            pair = real_rows.get(_pair_key(crops, row, video["source_id"]))
-            if row not in masks and pair is not None and _same_window(crops, row, pair):
-                box = boxes_in_crops(crops.box[row : row + 1], crops.crop_to_frame[row : row + 1])[0]
-                mask = difference_mask(crops.image(pair), crops.image(row), box, settings)
-                masks[row] = (mask, DIFFERENCE)
-    return [masks.get(row, (None, UNKNOWN)) for row in rows]
+        return {row: (encode_png(np.zeros(crops.size[row], np.uint8)), REAL) for row in kept}
+    if video["label"] is None:
+        return {}
+    masks = {}
+    if video["mask_path"]:
+        masks = _masks_from_video(crops, kept, video, root, settings)
+    for row in kept:
+        pair = item.real_rows.get(row)
+        if row not in masks and pair is not None and _same_window(crops, row, pair):
+            box = boxes_in_crops(crops.box[row : row + 1], crops.crop_to_frame[row : row + 1])[0]
+            mask = difference_mask(crops.image(pair), crops.image(row), box, settings)
+            masks[row] = (encode_png(mask), DIFFERENCE)
+    return masks
 
 
 def _same_window(crops: CropReader, row: int, other: int) -> bool:
@@ -284,8 +328,8 @@ def _same_window(crops: CropReader, row: int, other: int) -> bool:
 
 
 def _masks_from_video(
-    crops: CropReader, rows: list[int], video: dict, path: Path, settings: MasksSettings
-) -> dict[int, tuple[np.ndarray, str]]:
+    crops: CropReader, rows: list[int], video: dict, root: Path, settings: MasksSettings
+) -> dict[int, tuple[bytes, str]]:
     """Cut the masks of crops from a mask video; frames that it does not hold are left out.
 
     Mask videos of DeepFakeDetection may be shorter than their fake.
@@ -295,14 +339,19 @@ def _masks_from_video(
         by_frame.setdefault(int(crops.frame_index[row]), []).append(row)
     masks = {}
     try:
-        for frame_index, frame in read_frames(path, sorted(by_frame)):
+        for frame_index, frame in read_frames(root / video["mask_path"], sorted(by_frame)):
             grey = frame.max(axis=2)
             for row in by_frame[frame_index]:
                 cut = _cut_mask(grey, (video["height"], video["width"]), crops.crop_to_frame[row], crops.size[row])
-                masks[row] = ((cut >= settings.mask_video_threshold).astype(np.uint8) * 255, MASK_VIDEO)
-    except (ProbeError, OSError) as error:
-        log.warning("%s: mask video %s: %s", video["video_id"], video["mask_path"], error)
+                mask = (cut >= settings.mask_video_threshold).astype(np.uint8) * 255
+                masks[row] = (encode_png(mask), MASK_VIDEO)
+    except ProbeError as error:
+        _warn(video, error)
     return masks
+
+
+def _warn(video: dict, error: ProbeError) -> None:
+    log.warning("%s: mask video %s: %s", video["video_id"], video["mask_path"], error)
 
 
 def _cut_mask(mask: np.ndarray, frame_size: tuple[int, int], crop_to_frame: np.ndarray, size: np.ndarray) -> np.ndarray:
@@ -325,17 +374,21 @@ def main() -> None:
     parser.add_argument("--root", required=True, type=Path, help="raw folder of the data set")
     parser.add_argument("--output", required=True, type=Path, help="HDF5 file to write")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(MasksSettings())}")
-    parser.add_argument("--threads", type=int, default=1)
+    add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(MasksSettings, args.settings)
-    # the threads of this stage are its own; OpenCV's would only compete with them
-    cv2.setNumThreads(1)
     with CropReader(args.crops) as crops:
         origin = Origin(crops.attrs["dataset"], "masks", settings_json(settings), versions.MASKS, crops.attrs["shard"])
-        masks = make_masks(
-            crops, read_rows(args.landmarks), read_rows(args.index), args.root, settings, threads=args.threads
-        )
-        write_masks(args.output, masks, origin)
+    masks = make_masks(
+        args.crops,
+        read_table(args.landmarks, ["crop_row", "landmarks"]),
+        read_rows(args.index),
+        args.root,
+        settings,
+        workers=args.workers,
+        video_seconds=args.video_seconds,
+    )
+    write_masks(args.output, masks, origin)
 
 
 if __name__ == "__main__":

@@ -36,7 +36,8 @@ _video = [("video_id", pa.string())]
 _outcome = [("status", pa.string()), ("message", pa.string())]
 
 POINTS_5 = pa.list_(pa.float32(), 10)  # x0 y0 x1 y1 …: left eye, right eye, nose, mouth left, mouth right
-POINTS_81 = pa.list_(pa.float32(), 162)
+N_LANDMARKS = 81
+POINTS_81 = pa.list_(pa.float32(), 2 * N_LANDMARKS)
 
 INDEX = pa.schema(
     [

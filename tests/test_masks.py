@@ -6,6 +6,7 @@ from pathlib import Path
 import cv2
 import h5py
 import numpy as np
+import pyarrow as pa
 import pytest
 
 from preprocess.cli import UserError
@@ -87,9 +88,9 @@ def shard(tmp_path_factory, faces) -> tuple[Path, np.ndarray]:
     return folder, masks
 
 
-def run(folder: Path, output: Path, threads: int, monkeypatch) -> None:
+def run(folder: Path, output: Path, workers: int, monkeypatch) -> None:
     arguments = ["--crops", folder / "crops.h5", "--landmarks", folder / "landmarks.parquet", "--output", output]
-    arguments += ["--index", folder / "index.parquet", "--root", folder / "raw", "--threads", threads]
+    arguments += ["--index", folder / "index.parquet", "--root", folder / "raw", "--workers", workers]
     monkeypatch.setattr(sys, "argv", ["masks", *map(str, arguments)])
     main()
 
@@ -174,18 +175,16 @@ def test_every_crop_has_the_best_mask_that_there_is(shard, faces, tmp_path, monk
             assert iou(decode_png(hulls[row]), hull) > 0.97
 
 
-def test_same_bytes_for_any_number_of_threads(shard, tmp_path, monkeypatch):
+def test_same_bytes_for_any_number_of_workers(shard, tmp_path, monkeypatch):
     contents = []
-    for threads in (1, 3):
-        path = tmp_path / f"{threads}.h5"
-        run(shard[0], path, threads, monkeypatch)
+    for workers in (1, 3):
+        path = tmp_path / f"{workers}.h5"
+        run(shard[0], path, workers, monkeypatch)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
 
 
 def test_landmarks_of_other_crops_are_refused(shard):
-    with (
-        CropReader(shard[0] / "crops.h5") as crops,
-        pytest.raises(UserError, match=r"landmarks and crops of shard 0000 of d .*\(3 and 25 rows\)"),
-    ):
-        list(make_masks(crops, [{"crop_row": row} for row in range(3)], [], Path(), MasksSettings(), threads=1))
+    others = pa.table({"crop_row": [0, 1, 2]})
+    with pytest.raises(UserError, match=r"landmarks and crops of shard 0000 of d .*\(3 and 25 rows\)"):
+        list(make_masks(shard[0] / "crops.h5", others, [], Path(), MasksSettings(), workers=1))

@@ -23,4 +23,4 @@ rule make_masks:
         "Making masks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.masks --index {input.videos} --crops {input.crops} --landmarks {input.landmarks}"
-        " --root {params.root:q} --output {output} --settings {params.settings:q} --threads {threads} 2> {log}"
+        " --root {params.root:q} --output {output} --settings {params.settings:q} --workers {threads} 2> {log}"
