@@ -19,7 +19,7 @@ import numpy as np
 
 from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
-from preprocess.crop_file import Crop, encode_png, write_crops
+from preprocess.crop_file import Crop, encode_crop, write_crops
 from preprocess.decode import frames_of
 from preprocess.probe import ProbeError
 from preprocess.schemas import OK, UNDECODED
@@ -44,7 +44,6 @@ class CropsSettings:
     max_size_px: int | None = setting(
         None, "Longer side above which a crop is reduced (area resampling); null keeps every pixel.", minimum=16
     )
-    png_level: int = setting(1, "PNG effort from 0 (fast) to 9 (small); crops are lossless at any.", minimum=0)
 
 
 def parse_margin(margin: str | float) -> tuple[float, str]:
@@ -131,7 +130,7 @@ def cut_crop(frame: np.ndarray, face: dict, settings: CropsSettings) -> Crop:
         size=pixels.shape[:2],
         crop_to_frame=crop_to_frame,
         padding_px=padding_px,
-        encoded=encode_png(pixels, settings.png_level),
+        encoded=encode_crop(pixels),
         sharpness=face_sharpness(frame, box),
     )
 

@@ -1,10 +1,15 @@
+import re
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
 import cv2
+import h5py
 import numpy as np
 import pytest
 from conftest import grey_frames, write_video
 
 from preprocess.cli import UserError
-from preprocess.crop_file import CropReader, decode_png, write_crops
+from preprocess.crop_file import CropReader, CropRows, decode_crop, encode_crop, encode_png, write_crops
 from preprocess.crops import CropsSettings, crop_shard, crop_window, cut_crop, cut_window, face_sharpness, parse_margin
 from preprocess.schemas import NO_FACE, OK, UNDECODED
 from preprocess.settings import load_settings
@@ -46,10 +51,34 @@ def test_outside_the_frame_is_black_and_recorded(window):
     assert inner.shape[0] * inner.shape[1] == inside.sum()
 
 
+@pytest.mark.parametrize("size", [(1, 1), (1, 9), (9, 1), (37, 53), (600, 500)])
+def test_pixels_come_back_from_any_thread_with_the_same_bytes(size):
+    rng = np.random.default_rng(0)
+    noise = rng.integers(0, 256, (*size, 3), np.uint8)
+    smooth = cv2.GaussianBlur(noise, (0, 0), 3).reshape(*size, 3)
+    steps = np.zeros((*size, 3), np.uint8)
+    steps[::2] = 255
+    mirrored = noise[:, ::-1]  # not contiguous
+    for image in (noise, smooth, steps, mirrored):
+        with ThreadPoolExecutor(4) as pool:
+            (encoded,) = set(pool.map(encode_crop, [image] * 16))
+            decoded = list(pool.map(lambda data: decode_crop(data, size), [encoded] * 16))
+        assert all(np.array_equal(image, pixels) for pixels in decoded)
+        assert np.array_equal(image, decode_crop(np.frombuffer(encoded, np.uint8), np.array(size, np.int32)))
+
+
+def test_crops_are_smaller_than_png_since_colours_share_their_detail():
+    rng = np.random.default_rng(0)
+    colours = cv2.resize(rng.integers(60, 180, (4, 4, 3), np.uint8), (240, 240), interpolation=cv2.INTER_CUBIC)
+    detail = cv2.GaussianBlur(rng.normal(0, 20, (240, 240, 1)), (0, 0), 1)[..., None]
+    image = np.clip(colours + detail, 0, 255).astype(np.uint8)
+    assert len(encode_crop(image)) < 0.8 * len(encode_png(image))
+
+
 def test_crop_is_lossless_and_its_transform_leads_back():
     frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     crop = cut_crop(frame, face(), CropsSettings(margin="4px"))
-    pixels = decode_png(crop.encoded)
+    pixels = decode_crop(crop.encoded, crop.size)
     assert np.array_equal(pixels, frame[6:38, 16:44])
     x, y = crop.crop_to_frame @ (3, 5, 1)
     assert np.array_equal(pixels[5, 3], frame[int(y), int(x)])
@@ -59,7 +88,7 @@ def test_a_capped_crop_keeps_its_place():
     frame = np.zeros((480, 640, 3), np.uint8)
     frame[200:204, 300:304] = 255
     crop = cut_crop(frame, face(box=(200, 100, 400, 340)), CropsSettings(margin=0, max_size_px=60))
-    pixels = decode_png(crop.encoded)
+    pixels = decode_crop(crop.encoded, crop.size)
     assert pixels.shape == (60, 50, 3)
     assert crop.crop_to_frame @ (25, 25, 1) == pytest.approx((301.5, 201.5)), "centres of the white square"
     assert pixels[25, 25].min() == 255
@@ -97,3 +126,41 @@ def test_sharpness_falls_with_blur():
     box = np.array([20, 20, 180, 180])
     assert face_sharpness(frame, box) > 10 * face_sharpness(cv2.GaussianBlur(frame, (0, 0), 3), box)
     assert np.isnan(face_sharpness(frame, box + 500))
+
+
+def write_one_crop(path):
+    frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
+    write_crops(path, [cut_crop(frame, face(), CropsSettings(margin="4px"))], Origin("d", "crops", "{}", 1, "0000"))
+    return frame[6:38, 16:44]
+
+
+@pytest.mark.parametrize("reader", [CropReader, CropRows])
+def test_files_that_are_no_crops_of_this_version_are_refused(tmp_path, reader):
+    path = tmp_path / "crops.h5"
+    with pytest.raises(UserError, match=r"crops\.h5.*Run crop_faces"):
+        reader(path)
+    path.write_bytes(b"no HDF5")
+    with pytest.raises(UserError, match=r"crops\.h5.*Run crop_faces"):
+        reader(path)
+    write_one_crop(path)
+    with h5py.File(path, "r+") as file:
+        del file["images"].attrs["encoding"]  # as files of version 1, which held PNG
+    with pytest.raises(UserError, match=r"crops\.h5 holds 'PNG'.*Run crop_faces"):
+        reader(path)
+    with h5py.File(path, "w") as file:
+        file["masks"] = 1
+    with pytest.raises(UserError, match=r"crops\.h5 holds 'nothing'.*Run crop_faces"):
+        reader(path)
+
+
+def test_crops_read_as_the_documentation_says(tmp_path, monkeypatch):
+    pixels = write_one_crop(tmp_path / "data/crops/ff_synthetic/0000.h5")
+    monkeypatch.chdir(tmp_path)
+    page = (Path(__file__).parents[1] / "docs/store.md").read_text(encoding="utf-8")
+    snippets = [code for code in re.findall(r"```python\n(.*?)```", page, re.DOTALL) if "data/crops" in code]
+    assert len(snippets) == 2, "with this package, and without it"
+    assert "preprocess" not in snippets[1]
+    for code in snippets:
+        names = {}
+        exec(code, names)
+        assert np.array_equal(names["image"], pixels)

@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from preprocess.cli import UserError
-from preprocess.crop_file import Crop, encode_png, write_crops
+from preprocess.crop_file import Crop, encode_crop, write_crops
 from preprocess.samples import ShardFiles, collect_dataset, describe_ledger
 from preprocess.schemas import (
     FACES,
@@ -34,7 +34,7 @@ def make_crop(video_id, frame_index, status=OK):
         size=(4, 4),
         crop_to_frame=np.eye(2, 3),
         padding_px=(0, 0, 0, 0),
-        encoded=encode_png(np.zeros((4, 4, 3), np.uint8)) if status == OK else b"",
+        encoded=encode_crop(np.zeros((4, 4, 3), np.uint8)) if status == OK else b"",
         sharpness=2.5,
         status=status,
     )

@@ -8,7 +8,7 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from preprocess.crop_file import Crop, encode_png, write_crops
+from preprocess.crop_file import Crop, encode_crop, write_crops
 from preprocess.schemas import SAMPLES
 from preprocess.store import Origin, write_table
 
@@ -63,7 +63,7 @@ def make_store(
                     size=CROP_SIZE,
                     crop_to_frame=np.array([[1, 0, CROP_X], [0, 1, CROP_Y]], np.float64),
                     padding_px=(0, 0, 0, 0),
-                    encoded=encode_png(face_pixels(rng, method)),
+                    encoded=encode_crop(face_pixels(rng, method)),
                 )
                 samples.append(
                     dict.fromkeys(SAMPLES.names)
