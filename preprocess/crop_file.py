@@ -40,6 +40,8 @@ ENCODING = "zstd of row differences of green, red - green, blue - green"
 # Higher levels gain less than 2 % in size; see docs/performance.md. Its calls share no state and release the GIL.
 _ZSTD = pa.Codec("zstd", compression_level=1)
 
+_BLOCK_ROWS = 4096  # crops whose columns are packed at once
+
 
 @dataclass(frozen=True)
 class Crop:
@@ -147,10 +149,11 @@ def boxes_in_crops(boxes: np.ndarray, crop_to_frame: np.ndarray) -> np.ndarray:
 def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None:
     """Write the crops file of a shard; the crops come sorted by video, frame and track.
 
-    Only the columns are held in memory: the images go to the file as they come.
+    Only the columns are held in memory, 140 bytes a crop: the images go to the file as they come.
     """
     videos: dict[str, int] = {}
     rows: list[Crop] = []
+    blocks = [_columns(rows, videos)]
     with create_h5(path, origin) as file:
         group = file.create_group("images")
         group.attrs["encoding"] = ENCODING
@@ -159,22 +162,35 @@ def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None
             images.append(crop.encoded)
             videos.setdefault(crop.video_id, len(videos))
             rows.append(replace(crop, encoded=b""))
+            if len(rows) == _BLOCK_ROWS:
+                blocks.append(_columns(rows, videos))
+                rows = []
         images.close()
+        blocks.append(_columns(rows, videos))
         text = h5py.string_dtype()
         file.create_dataset("videos/video_id", data=np.array(list(videos), object), dtype=text)
         columns = file.create_group("crops")
-        columns["video"] = np.array([videos[crop.video_id] for crop in rows], np.int32)
-        columns["frame_index"] = np.array([crop.frame_index for crop in rows], np.int32)
-        columns["pts_seconds"] = np.array([crop.pts_seconds for crop in rows], np.float64)
-        columns["track_id"] = np.array([crop.track_id for crop in rows], np.int32)
-        columns["box"] = np.array([crop.box for crop in rows], np.float32).reshape(-1, 4)
-        columns["score"] = np.array([crop.score for crop in rows], np.float32)
-        columns["size"] = np.array([crop.size for crop in rows], np.int32).reshape(-1, 2)
-        columns["crop_to_frame"] = np.array([crop.crop_to_frame for crop in rows], np.float64).reshape(-1, 2, 3)
-        columns["padding_px"] = np.array([crop.padding_px for crop in rows], np.int32).reshape(-1, 4)
-        columns["sharpness"] = np.array([crop.sharpness for crop in rows], np.float32)
-        columns.create_dataset("status", data=np.array([crop.status for crop in rows], object), dtype=text)
-        columns.create_dataset("message", data=np.array([crop.message for crop in rows], object), dtype=text)
+        for name in blocks[0]:
+            values = np.concatenate([block[name] for block in blocks])
+            columns.create_dataset(name, data=values, dtype=text if values.dtype == object else None)
+
+
+def _columns(crops: list[Crop], videos: dict[str, int]) -> dict[str, np.ndarray]:
+    """Some rows of `/crops`, column by column; `videos` gives the rows of `/videos`."""
+    return {
+        "video": np.array([videos[crop.video_id] for crop in crops], np.int32),
+        "frame_index": np.array([crop.frame_index for crop in crops], np.int32),
+        "pts_seconds": np.array([crop.pts_seconds for crop in crops], np.float64),
+        "track_id": np.array([crop.track_id for crop in crops], np.int32),
+        "box": np.array([crop.box for crop in crops], np.float32).reshape(-1, 4),
+        "score": np.array([crop.score for crop in crops], np.float32),
+        "size": np.array([crop.size for crop in crops], np.int32).reshape(-1, 2),
+        "crop_to_frame": np.array([crop.crop_to_frame for crop in crops], np.float64).reshape(-1, 2, 3),
+        "padding_px": np.array([crop.padding_px for crop in crops], np.int32).reshape(-1, 4),
+        "sharpness": np.array([crop.sharpness for crop in crops], np.float32),
+        "status": np.array([crop.status for crop in crops], object),
+        "message": np.array([crop.message for crop in crops], object),
+    }
 
 
 class CropReader:

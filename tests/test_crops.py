@@ -1,5 +1,6 @@
 import re
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -132,6 +133,30 @@ def write_one_crop(path):
     frame = np.random.default_rng(0).integers(0, 255, (48, 64, 3), np.uint8)
     write_crops(path, [cut_crop(frame, face(), CropsSettings(margin="4px"))], Origin("d", "crops", "{}", 1, "0000"))
     return frame[6:38, 16:44]
+
+
+def test_columns_of_many_crops_stay_in_order(tmp_path):
+    frame = np.zeros((48, 64, 3), np.uint8)
+    first = cut_crop(frame, face(), CropsSettings(margin="4px"))
+    count = 10_000
+    crops = (
+        replace(first, video_id=f"d/{row // 100:03d}", frame_index=row % 100, message=str(row)) for row in range(count)
+    )
+    write_crops(tmp_path / "crops.h5", crops, Origin("d", "crops", "{}", 1, "0000"))
+    with CropReader(tmp_path / "crops.h5") as crops:
+        assert crops.message.tolist() == list(map(str, range(count)))
+        assert crops.video_id.tolist() == [f"d/{row // 100:03d}" for row in range(count)]
+        assert np.array_equal(crops.frame_index, np.arange(count) % 100)
+        assert np.array_equal(crops.crop_to_frame, np.stack([first.crop_to_frame] * count))
+        assert np.array_equal(crops.image(count - 1), frame[6:38, 16:44])
+
+
+def test_no_crops_at_all(tmp_path):
+    write_crops(tmp_path / "crops.h5", [], Origin("d", "crops", "{}", 1, "0000"))
+    with CropReader(tmp_path / "crops.h5") as crops:
+        assert len(crops) == len(crops.video_id) == 0
+        assert crops.box.shape == (0, 4)
+        assert crops.crop_to_frame.shape == (0, 2, 3)
 
 
 @pytest.mark.parametrize("reader", [CropReader, CropRows])
