@@ -4,7 +4,7 @@ The workflow passes it to every rule as a parameter, so a raised version reruns 
 everything below it, while other edits in the code rerun nothing.
 """
 
-SYNTHETIC = 1
+SYNTHETIC = 2
 INDEX = 1
 FRAMES = 1
 FACES = 1

@@ -219,6 +219,90 @@ def test_truth_has_a_row_per_person_and_frame(collections):
     assert all(len(row["landmarks"]) == 162 for row in rows)
 
 
+def scene_clip(kind, n_frames=16, seed=2):
+    rng = np.random.default_rng(seed)
+    clip = sample_clip(rng, sample_identity(rng), kind, n_frames, 25.0, (240, 320))
+    frames, truths = zip(*(render_frame(clip, index) for index in range(n_frames)), strict=True)
+    return clip, frames, truths
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_people_who_cross_change_sides_and_one_hides_the_other(seed):
+    _, _, truths = scene_clip("crossing", seed=seed)
+    way = np.array([[truth[person].box[[0, 2]].mean() for truth in truths] for person in (0, 1)])
+    assert np.sign(way[0, 0] - way[1, 0]) == -np.sign(way[0, -1] - way[1, -1])
+    assert np.abs(way[:, 0] - way[:, -1]).min() > 320 / 3
+    seen = np.array([[truth[person].visible for truth in truths] for person in (0, 1)])
+    assert seen[0].min() == 1, "the first person stands in front"
+    assert seen[1].min() < 0.4
+    assert (seen[1, [0, 1, -2, -1]] > 0.95).all()
+    assert truths[0][1].box[3] - truths[0][1].box[1] < 1.1 * (truths[0][0].box[3] - truths[0][0].box[1])
+
+
+def test_what_is_hidden_shows_other_pixels():
+    clip, frames, truths = scene_clip("crossing")
+    alone = replace(clip, people=clip.people[1:])
+    for index, (frame, truth) in enumerate(zip(frames, truths, strict=True)):
+        x0, y0, x1, y1 = truth[1].box.astype(int)
+        whole = render_frame(alone, index)[0][y0:y1, x0:x1].astype(int)
+        hidden = (np.abs(whole - frame[y0:y1, x0:x1]).max(axis=2) > 4).mean()
+        assert abs(1 - hidden - truth[1].visible) < 0.08
+
+
+def test_a_cut_puts_another_person_into_the_same_place_of_another_room():
+    clip, frames, truths = scene_clip("cut")
+    (cut,) = clip.cuts
+    assert 6 <= cut <= 10
+    assert [set(truth) for truth in truths] == [{0}] * cut + [{1}] * (16 - cut)
+    before, after = truths[cut - 1][0].box, truths[cut][1].box
+    assert np.abs(before - after).max() < 0.25 * (before[2] - before[0])
+    change = [np.abs(frames[i].astype(int) - frames[i - 1]).mean() for i in range(1, 16)]
+    assert np.argmax(change) == cut - 1
+    assert change[cut - 1] > 3 * np.median(change)
+
+
+@pytest.mark.parametrize("n_frames", [2, 8, 24])
+def test_a_sheet_hides_the_face_for_an_eighth_of_the_clip(n_frames):
+    clip, frames, truths = scene_clip("hidden", n_frames)
+    assert len(clip.hidden) == max(1, n_frames // 8)
+    for index, truth in enumerate(truths):
+        assert truth[0].visible == (0 if index in clip.hidden else 1)
+        x0, y0, x1, y1 = truth[0].box.astype(int)
+        spread = frames[index][y0:y1, x0:x1].std()
+        assert (spread < 20) == (index in clip.hidden)
+
+
+def test_truth_tells_scenes_and_that_a_fake_is_of_one_person(collections):
+    base, manifests = collections
+    rows, n = truth_rows(base, "dfdc"), TINY.n_frames
+    paths = {path for path in manifests["dfdc"]["files"] if path.endswith(".mp4")}
+    by_path = {path: [row for row in rows if row["path"] == path] for path in paths}
+    cut = [found for found in by_path.values() if {row["scene"] for row in found} == {0, 1}]
+    crossing = [found for found in by_path.values() if any(r["track_id"] == 1 and r["visible"] < 0.5 for r in found)]
+    hidden = [found for found in by_path.values() if len(found) == n and sum(r["visible"] == 0 for r in found) == 1]
+    for pair in (cut, crossing):
+        real, fake = sorted(pair, key=lambda found: sum(row["manipulated"] for row in found))
+        assert not any(row["manipulated"] for row in real)
+        assert all(row["manipulated"] == (row["track_id"] == 0) for row in fake)
+        assert [row["visible"] for row in real] == [row["visible"] for row in fake]
+    assert all(row["scene"] == row["track_id"] for found in cut for row in found)
+    assert len(crossing[0]) == 2 * n
+    assert len(hidden) == 1
+    youtube = [row for row in truth_rows(base, "celebdf") if row["path"].startswith("YouTube-real")]
+    assert any(row["scene"] == 1 for row in youtube)
+
+
+@pytest.mark.parametrize("layout", ["celebdf", "dfdc"])
+def test_scenes_change_no_other_video(tmp_path, layout):
+    few, many = (
+        make_collection(layout, tmp_path / f"{n}", tmp_path / f"truth{n}", replace(PLAIN, n_scenes=n), 1)["files"]
+        for n in (0, 2)
+    )
+    changed = {path for path in few if few[path] != many[path]}
+    assert all(path.endswith("metadata.json") for path in changed)
+    assert len(many) - len(few) == {"celebdf": 6, "dfdc": 10}[layout]
+
+
 def test_celebdf_list_says_1_for_real(collections):
     base, manifests = collections
     lines = [line.split(" ") for line in (base / "celebdf/List_of_testing_videos.txt").read_text().splitlines()]

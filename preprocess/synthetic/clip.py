@@ -7,7 +7,7 @@ rendered at any time, in any process, with the same pixels.
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import cv2
 import numpy as np
@@ -16,7 +16,7 @@ from preprocess.synthetic.background import sample_background
 from preprocess.synthetic.face import FaceTruth, Pose, draw_person
 from preprocess.synthetic.identity import Identity, sample_identity
 
-KINDS = ("one", "two", "leaving", "none")
+KINDS = ("one", "two", "leaving", "none", "crossing", "cut", "hidden")
 
 # The truth's height of a face box in units of the face's plane
 _BOX_UNITS = 2.75
@@ -25,10 +25,19 @@ _SLACK_PX = 64
 
 @dataclass(frozen=True)
 class Person:
-    """A person in a clip: who, and the pose in each frame."""
+    """A person in a clip.
+
+    Attributes:
+        identity: Who.
+        poses: Pose in each frame of the clip.
+        scene: Number of the scene that the person is in.
+        layer: Of two people, the one with the higher layer stands nearer to the camera.
+    """
 
     identity: Identity
     poses: tuple[Pose, ...]
+    scene: int = 0
+    layer: int = 0
 
 
 @dataclass(frozen=True)
@@ -52,17 +61,25 @@ class Clip:
 
     Attributes:
         people: The persons; the number in this tuple is the track id of the truth.
-        background: (height, width, 3) uint8 RGB.
+        backgrounds: (height, width, 3) uint8 RGB, one for each scene.
         camera: Blur and noise.
         n_frames: Number of frames.
         fps: Frames per second.
+        cuts: First frame of each scene but the first.
+        hidden: Frames in which a sheet of paper hides the face of the first person.
     """
 
     people: tuple[Person, ...]
-    background: np.ndarray
+    backgrounds: tuple[np.ndarray, ...]
     camera: Camera
     n_frames: int
     fps: float
+    cuts: tuple[int, ...] = ()
+    hidden: range = range(0)
+
+    def scene(self, index: int) -> int:
+        """Number of the scene that a frame belongs to."""
+        return sum(index >= cut for cut in self.cuts)
 
 
 def _wave(rng: np.random.Generator, seconds: np.ndarray, amplitude: float, hertz: tuple[float, float]) -> np.ndarray:
@@ -133,6 +150,29 @@ def _sample_poses(
     )
 
 
+def _walk_across(poses: tuple[Pose, ...], width: int) -> tuple[Pose, ...]:
+    """The poses of someone who walks, at an even pace, to the place that mirrors the first one."""
+    way = width - 2 * poses[0].centre[0]
+    shares = np.clip((np.linspace(0, 1, len(poses)) - 0.1) / 0.8, 0, 1).tolist()
+    return tuple(
+        replace(pose, centre=(pose.centre[0] + share * way, pose.centre[1]))
+        for pose, share in zip(poses, shares, strict=True)
+    )
+
+
+def _farther(poses: tuple[Pose, ...], than: tuple[Pose, ...]) -> tuple[Pose, ...]:
+    """The poses at nine tenths of the size of somebody nearer, if they are larger."""
+    factor = min(1.0, 0.9 * than[0].scale_px / poses[0].scale_px)
+    return tuple(replace(pose, scale_px=factor * pose.scale_px) for pose in poses)
+
+
+def _in_the_place_of(poses: tuple[Pose, ...], other: tuple[Pose, ...]) -> tuple[Pose, ...]:
+    """The poses, with head and shoulders where another person has them."""
+    return tuple(
+        replace(pose, centre=place.centre, scale_px=place.scale_px) for pose, place in zip(poses, other, strict=True)
+    )
+
+
 def sample_clip(
     rng: np.random.Generator, identity: Identity, kind: str, n_frames: int, fps: float, size: tuple[int, int]
 ) -> Clip:
@@ -141,30 +181,78 @@ def sample_clip(
     Args:
         rng: Decides everything.
         identity: The first person.
-        kind: `one` person, `two` people, one person `leaving` the picture, or `none` at all.
+        kind: `one` person, `two` people, one person `leaving` the picture, or `none` at all; and what is hard to
+            track: two people `crossing`, the first in front of the second; a `cut` to another room, where somebody
+            else is in the first person's place; one person whose face is `hidden` for an eighth of the clip.
         n_frames: Number of frames.
         fps: Frames per second.
         size: (height, width) in pixels, both even.
     """
-    background = sample_background(rng, *size)
+    backgrounds = [sample_background(rng, *size)]
     camera = Camera(blur_px=rng.uniform(0.3, 0.7), noise=rng.uniform(2.5, 5.5), seed=int(rng.integers(1 << 31)))
-    places = {"one": [(0.0, 1.0)], "leaving": [(0.0, 1.0)], "two": [(0.0, 0.5), (0.5, 1.0)], "none": []}[kind]
+    whole = (0.0, 1.0)
+    places = {"two": [(0.0, 0.5), (0.5, 1.0)], "crossing": [(0.0, 0.36), (0.64, 1.0)], "cut": [whole] * 2, "none": []}
     people = []
-    for number, place in enumerate(places):
+    for number, place in enumerate(places.get(kind, [whole])):
         who = identity if number == 0 else sample_identity(rng)
         people.append(Person(who, _sample_poses(rng, n_frames, fps, size, place, kind == "leaving")))
-    return Clip(tuple(people), background, camera, n_frames, fps)
+    cuts, hidden = (), range(0)
+    if kind == "crossing":
+        front, behind = (replace(person, poses=_walk_across(person.poses, size[1])) for person in people)
+        people = [replace(front, layer=1), replace(behind, poses=_farther(behind.poses, front.poses))]
+    elif kind == "cut":
+        cuts = (int(rng.integers(round(0.4 * n_frames), round(0.6 * n_frames) + 1)),)
+        backgrounds.append(sample_background(rng, *size))
+        people[1] = replace(people[1], poses=_in_the_place_of(people[1].poses, people[0].poses), scene=1)
+    elif kind == "hidden":
+        length = max(1, n_frames // 8)
+        begin = int(rng.integers(n_frames // 4, 3 * n_frames // 4 - length + 1))
+        hidden = range(begin, begin + length)
+    return Clip(tuple(people), tuple(backgrounds), camera, n_frames, fps, cuts, hidden)
 
 
-def render_frame(clip: Clip, index: int) -> tuple[np.ndarray, list[FaceTruth]]:
+def render_frame(clip: Clip, index: int) -> tuple[np.ndarray, dict[int, FaceTruth]]:
     """Render a frame as the camera sees it.
 
     Returns:
-        (height, width, 3) uint8 RGB, and the truth of each person.
+        (height, width, 3) uint8 RGB, and the truth of each person of the frame's scene by the person's number;
+        `visible` also tells of what others and things hide.
     """
-    frame = clip.background.copy()
-    truths = [draw_person(frame, person.identity, person.poses[index]) for person in clip.people]
+    scene = clip.scene(index)
+    frame = clip.backgrounds[scene].copy()
+    present = [number for number, person in enumerate(clip.people) if person.scene == scene]
+    truths, drawn = {}, {}
+    for number in sorted(present, key=lambda number: clip.people[number].layer):
+        person = clip.people[number]
+        truths[number] = draw_person(frame, person.identity, person.poses[index])
+        drawn[number] = frame.copy()
+    if index in clip.hidden:
+        _hold_sheet(frame, truths[0].box)
+    truths = {
+        number: replace(truth, visible=truth.visible * _unchanged_share(truth.box, drawn[number], frame))
+        for number, truth in sorted(truths.items())
+    }
     return film(frame, clip.camera, index), truths
+
+
+def _hold_sheet(frame: np.ndarray, box: np.ndarray) -> None:
+    """Draw a sheet of paper, larger than a face box by a tenth on each side, into a frame, in place."""
+    x0, y0, x1, y1 = _pixels_of(box + np.array([-0.1, -0.1, 0.1, 0.1]) * np.tile(box[2:] - box[:2], 2), frame)
+    rows = np.linspace(225, 195, y1 - y0)
+    frame[y0:y1, x0:x1] = np.round(rows)[:, None, None]
+
+
+def _unchanged_share(box: np.ndarray, before: np.ndarray, after: np.ndarray) -> float:
+    """Share of the pixels of a face box, inside the frame, that nothing was drawn over."""
+    x0, y0, x1, y1 = _pixels_of(box, after)
+    same = (before[y0:y1, x0:x1] == after[y0:y1, x0:x1]).all(axis=2)
+    return float(same.mean()) if same.size else 1.0
+
+
+def _pixels_of(box: np.ndarray, frame: np.ndarray) -> list[int]:
+    """The whole pixels x0, y0, x1, y1 of a frame that a box touches."""
+    limits = np.tile(frame.shape[1::-1], 2)
+    return np.clip(np.concatenate([np.floor(box[:2]), np.ceil(box[2:])]), 0, limits).astype(int).tolist()
 
 
 @functools.lru_cache(maxsize=2)

@@ -32,19 +32,20 @@ from preprocess.synthetic.trees import ClipPlan, VideoPlan, plan_collection, see
 # Stands in the root of a tree that this command made, and may remove.
 MARKER = ".synthetic"
 
-# One row per person in a frame; also frames of a truncated file that no decoder will give.
+# One row per person in a frame's scene; also frames of a truncated file that no decoder will give.
 TRUTH = pa.schema(
     [
         ("path", pa.string()),  # relative to the root
         ("video", pa.string()),  # file name without its ending
         ("frame_index", pa.int32()),
+        ("scene", pa.int32()),  # a cut begins the next one
         ("track_id", pa.int32()),  # number of the person in the clip
         ("x0", pa.float32()),
         ("y0", pa.float32()),
         ("x1", pa.float32()),
         ("y1", pa.float32()),
         ("landmarks", POINTS_81),  # x0 y0 x1 y1 … in pixels of the frame
-        ("visible", pa.float32()),  # share of the box that lies inside the frame
+        ("visible", pa.float32()),  # share of the box that can be seen: inside the frame, nothing before it
         ("manipulated", pa.bool_()),
     ]
 )
@@ -84,19 +85,20 @@ def _make_video(
 
     def picture(index: int) -> np.ndarray:
         frame, truths = frames[index]
-        landmarks = [truth.landmarks for truth in truths]
+        landmarks = {person: truth.landmarks for person, truth in truths.items()}
         mask = np.zeros(frame.shape[:2], np.uint8)
-        if video.method and truths:
+        if video.method and 0 in truths:
             forgery = forge_frame(video.method, frame, landmarks[0], index, clip, donor, seed)
             frame, mask, landmarks[0] = forgery.frame, forgery.mask, forgery.landmarks
         if video.method:
             masks.append(mask)
-        for person, truth in enumerate(truths):
+        for person, truth in truths.items():
             rows.append(
                 {
                     "path": video.path,
                     "video": Path(video.path).stem,
                     "frame_index": index,
+                    "scene": clip.scene(index),
                     "track_id": person,
                     **dict(zip(("x0", "y0", "x1", "y1"), truth.box.tolist(), strict=True)),
                     "landmarks": landmarks[person].astype(np.float32).reshape(-1).tolist(),

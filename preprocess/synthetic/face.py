@@ -53,7 +53,7 @@ class FaceTruth:
         landmarks: (81, 2) float32 points (x, y) in frame pixels, in dlib's order.
         box: (4,) float32 face box x0, y0, x1, y1 in frame pixels, as a face detector would give it; may reach
             outside the frame.
-        visible: Share of the box that lies inside the frame, 0 to 1.
+        visible: Share of the box that can be seen, 0 to 1: inside the frame, and nothing drawn over it.
     """
 
     landmarks: np.ndarray
@@ -101,6 +101,7 @@ def face_box(landmarks: np.ndarray) -> np.ndarray:
 
 def visible_share(box: np.ndarray, height: int, width: int) -> float:
     """Share of a box that lies inside a frame of (height, width)."""
+    box = np.asarray(box, np.float64)
     inner = np.clip(box, 0, [width, height, width, height])
     area = (box[2] - box[0]) * (box[3] - box[1])
     return float(max(inner[2] - inner[0], 0) * max(inner[3] - inner[1], 0) / area)

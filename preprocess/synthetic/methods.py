@@ -172,7 +172,7 @@ def forge_frame(
         pose=dataclasses.replace(pose, centre=(pose.centre[0] - x0, pose.centre[1] - y0)),
         donor=giver.identity,
         donor_pose=giver.poses[index % donor.n_frames],
-        donor_background=donor.background,
+        donor_background=donor.backgrounds[0],
         rng=np.random.default_rng(seed),
     )
     forgery = METHODS[method](face)

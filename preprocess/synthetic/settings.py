@@ -29,3 +29,9 @@ class SyntheticSettings:
         "Also make what real collections hold: two people, a face that leaves, no face, a truncated file, and "
         "metadata that does not match the files. Needs n_sources >= 10.",
     )
+    n_scenes: int = setting(
+        1,
+        "Clips of each scene that is hard to track, added to Celeb-DF (YouTube-real) and DFDC: two people who cross, "
+        "a cut to somebody else, a face hidden for a moment. DFDC gets fakes of the first two as well.",
+        minimum=0,
+    )

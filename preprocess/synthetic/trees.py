@@ -18,6 +18,8 @@ from preprocess.synthetic.methods import DFDC_METHODS, FACEFORENSICS_METHODS
 from preprocess.synthetic.settings import SyntheticSettings
 
 _CRF = {"c23": 23, "c40": 40}
+# what is hard to track, and whether fakes are made of it: a manipulation would paint over what hides a face
+_SCENES = {"crossing": True, "cut": True, "hidden": False}
 MIN_SOURCES_WITH_EXTRAS = 10
 
 
@@ -72,6 +74,15 @@ class CollectionPlan:
 def _as_donor(clip: ClipPlan) -> ClipPlan:
     """The clip with its first person in the picture: also who is never seen in a clip can lend a face."""
     return replace(clip, kind="one") if clip.kind == "none" else clip
+
+
+def _scene_clips(settings: SyntheticSettings) -> list[ClipPlan]:
+    """The clips that are hard to track; no other clip depends on them."""
+    return [
+        ClipPlan(f"{kind} {number}", f"{kind} person {number}", kind)
+        for number in range(settings.n_scenes)
+        for kind in _SCENES
+    ]
 
 
 def seed_of(*parts: object) -> list[int]:
@@ -174,6 +185,8 @@ def _plan_celebdf(settings: SyntheticSettings) -> CollectionPlan:
         plan.videos.append(VideoPlan(path, clip, crf=20, truncated="short" if broken else ""))
         if number >= max(3, round(0.6 * n_youtube)):
             tests.append((1, path))
+    for number, clip in enumerate(_scene_clips(settings), start=n_youtube):
+        plan.videos.append(VideoPlan(f"YouTube-real/{number:05d}.mp4", clip, crf=20))
     plan.texts["List_of_testing_videos.txt"] = "".join(f"{label} {path}\n" for label, path in tests)
     return plan
 
@@ -237,6 +250,15 @@ def _plan_dfdc(settings: SyntheticSettings) -> CollectionPlan:
         parts[0][new_name()] = {"label": "REAL", "split": "train"}  # listed, but the file is absent
         unlisted = ClipPlan("unlisted", "actor unlisted")
         plan.videos.append(VideoPlan(f"dfdc_train_part_1/{new_name()}", unlisted))
+    for number, clip in enumerate(_scene_clips(settings)):
+        part, original = number % 2, new_name()
+        parts[part][original] = {"label": "REAL", "split": "train"}
+        plan.videos.append(VideoPlan(f"dfdc_train_part_{part}/{original}", clip))
+        if _SCENES[clip.kind]:
+            fake, method = new_name(), DFDC_METHODS[number % len(DFDC_METHODS)]
+            parts[part][fake] = {"label": "FAKE", "split": "train", "original": original}
+            donor = _as_donor(clips[number % n_train])
+            plan.videos.append(VideoPlan(f"dfdc_train_part_{part}/{fake}", clip, method, donor))
     for part, metadata in enumerate(parts):
         plan.texts[f"dfdc_train_part_{part}/metadata.json"] = json.dumps(metadata, sort_keys=True)
     rows = "".join(f"{name},{label}\n" for name, label in sorted(labels))
