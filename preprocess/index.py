@@ -8,8 +8,8 @@ made from it share a shard.
 from __future__ import annotations
 
 import argparse
+import errno
 import itertools
-import os
 from collections import Counter
 from collections.abc import Iterator
 from functools import partial
@@ -17,9 +17,9 @@ from pathlib import Path
 
 from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
-from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo
+from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
 from preprocess.probe import ProbeError, probe_image, probe_video
-from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED
+from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED, UNREADABLE, UNUSED, VIDEO_STATUS
 from preprocess.settings import load_settings, settings_json
 from preprocess.shards import shard_name, shard_names, stable_hash
 from preprocess.store import Origin, write_table
@@ -30,6 +30,8 @@ _RAW_COLUMNS = (
     *("source_id", "source_group", "mask_path", "metadata"),
 )
 _MEASURED_COLUMNS = ("codec", "height", "width", "n_frames", "fps", "duration_seconds")
+# What the system says of a path that leads to no file: also a loop of links, or a name longer than it can hold.
+_ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
 
 def index_videos(
@@ -80,20 +82,38 @@ def index_videos(
                 f"dataset {dataset!r}: {one.path!r} and {next_one.path!r} would both have the id {one.video_id!r}; "
                 "remove or rename one of the two files"
             )
+    left_out = left_out_fakes(videos, factor=settings.downsample_fakes, seed=settings.downsample_seed)
+    taken = [video for video in videos if video.video_id not in left_out]
     probe = partial(_probe, root=root)
-    measured = map_videos(probe, videos, workers=workers, video_seconds=video_seconds, preload=("preprocess.index",))
-    results = [_one_row(rows) for rows in progress(measured, total=len(videos), description=f"probe {dataset}")]
+    measured = map_videos(probe, taken, workers=workers, video_seconds=video_seconds, preload=("preprocess.index",))
+    results = {
+        video.video_id: _one_row(rows)
+        for video, rows in zip(taken, progress(measured, total=len(taken), description=f"probe {dataset}"), strict=True)
+    }
+    unused = _row(UNUSED, f"left out by downsample_fakes: one of {settings.downsample_fakes} training fakes is taken")
     return [
         {name: getattr(video, name) for name in _RAW_COLUMNS}
         | {"dataset": dataset, "identities": list(video.identities), "shard": shard_of(video.source_group, n_shards)}
-        | result
-        for video, result in zip(videos, results, strict=True)
+        | results.get(video.video_id, unused)
+        for video in videos
     ]
 
 
 def shard_of(source_group: str, n_shards: int) -> str:
     """Name of the shard ("0000", "0001", ...) of a source group: a hash that is the same everywhere."""
     return shard_name(stable_hash(source_group) % n_shards)
+
+
+def describe_index(rows: list[dict]) -> list[str]:
+    """Lines that count the videos by status, then the usable real and fake ones of each split."""
+    statuses = Counter(row["status"] for row in rows)
+    found = ", ".join(f"{statuses[status]:,} {status}" for status in VIDEO_STATUS if statuses[status])
+    usable = Counter((row["split"], row["label"]) for row in rows if row["status"] == OK)
+    splits = sorted({split for split, _ in usable}, key=lambda split: (split is None, split))
+    return [
+        f"{len(rows):,} videos: {found}",
+        *(f"{split or 'no split'}: {usable[split, 0]:,} real, {usable[split, 1]:,} fake" for split in splits),
+    ]
 
 
 def _probe(video: RawVideo, *, root: Path) -> Iterator[dict]:
@@ -112,8 +132,12 @@ def _one_row(rows: Iterator[dict]) -> dict:
 def _measure(root: Path, video: RawVideo) -> dict:
     """The measured columns of a video, its status and its message."""
     path = root / video.path
-    if not os.path.exists(path):  # false also for a name that the file system cannot hold
-        return _row(MISSING, f"{video.named_by} names {video.path}, but there is no such file")
+    try:
+        path.stat()
+    except OSError as error:
+        if error.errno in _ABSENT:
+            return _row(MISSING, f"{video.named_by} names {video.path}, but there is no such file")
+        return _row(UNREADABLE, f"cannot reach {video.path}: {error.strerror}, of the file or of a folder above it")
     if video.label is None:
         return _row(UNLABELLED, "nothing in the collection says whether it is real or fake")
     try:
@@ -150,7 +174,8 @@ def main() -> None:
         workers=args.workers,
         video_seconds=args.video_seconds,
     )
-    log.info("index %s: %s", args.dataset, dict(sorted(Counter(row["status"] for row in rows).items())))
+    for line in describe_index(rows):
+        log.info("index %s: %s", args.dataset, line)
 
     shards: dict[str, list[dict]] = {shard: [] for shard in shard_names(args.n_shards)}
     for row in rows:

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from preprocess.cli import UserError
-from preprocess.datasets import LAYOUTS, IndexSettings
+from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
 
 FF = "faceforensics"
 
@@ -438,3 +438,62 @@ def test_a_root_without_videos_says_what_was_looked_for(tmp_path, layout):
     with pytest.raises(UserError, match="looked for") as caught:
         find(layout, tmp_path, **({"label": "real"} if layout in ("videos", "images") else {}))
     assert str(tmp_path) in str(caught.value)
+
+
+def fake(source_group, name, split="train", label=1):
+    """A fake, or whatever `label` says, as a layout lists it."""
+    return RawVideo(
+        video_id=f"d/swap/original/{name}",
+        path=f"{name}.mp4",
+        label=label,
+        method="swap",
+        compression="original",
+        split=split,
+        source_group=source_group,
+    )
+
+
+def kept_names(videos, factor, seed=0):
+    left_out = left_out_fakes(videos, factor=factor, seed=seed)
+    return {video.video_id.rsplit("/")[-1] for video in videos if video.video_id not in left_out}
+
+
+def test_downsampling_takes_one_fake_in_factor_of_every_group():
+    groups = {f"g{number}": [fake(f"g{number}", f"{number}_{k}") for k in range(number)] for number in range(1, 24)}
+    kept = kept_names([video for videos in groups.values() for video in videos], factor=5)
+    for number in range(1, 24):
+        n_kept = sum(name.startswith(f"{number}_") for name in kept)
+        assert n_kept in (number // 5, -(-number // 5)), "n / 5, rounded up or down"
+
+
+@pytest.mark.parametrize("group_size", [1, 3, 5, 7])
+def test_every_fake_is_taken_with_the_same_chance(group_size):
+    n_groups, factor = 6000, 5
+    videos = [fake(f"g{group}", f"{group}_{k}") for group in range(n_groups) for k in range(group_size)]
+    kept = kept_names(videos, factor)
+    for k in range(group_size):  # whichever place it has in its group
+        share = sum(name.endswith(f"_{k}") for name in kept) / n_groups
+        assert abs(share - 1 / factor) < 4 * (0.2 * 0.8 / n_groups) ** 0.5
+
+
+def test_downsampling_of_one_group_depends_on_no_other_and_on_no_order():
+    of_group = [fake("g", f"g_{k}") for k in range(7)]
+    others = [fake(f"h{k}", f"h_{k}") for k in range(50)]
+    alone = kept_names(of_group, 3)
+    assert {name for name in kept_names(others + of_group[::-1], 3) if name.startswith("g")} == alone
+    assert kept_names(of_group, 3) == alone
+    assert len({frozenset(kept_names(of_group, 3, seed)) for seed in range(20)}) > 5, "a seed draws others"
+
+
+def test_downsampling_leaves_test_val_reals_and_the_unlabelled_alone():
+    videos = [fake("g", f"{split}{k}", split) for split in ("val", "test", None) for k in range(9)]
+    videos += [fake("g", f"real{k}", label=0) for k in range(9)] + [fake("g", f"unknown{k}", label=None) for k in "ab"]
+    assert len(kept_names(videos, 5)) == len(videos)
+    train = [fake("g", f"train{k}") for k in range(9)]
+    assert len(kept_names(train, 1)) == 9
+    assert len(kept_names(train, 1000)) <= 1
+
+
+def test_downsampling_draws_the_same_for_ever():
+    # another hash would change the training set of every study
+    assert sorted(kept_names([fake("g", f"g_{k}") for k in range(10)], 5)) == ["g_2", "g_4"]

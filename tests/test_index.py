@@ -1,6 +1,7 @@
 """The stage `index`, from a raw tree with good and bad files to its tables."""
 
 import json
+import os
 import sys
 
 import pytest
@@ -8,8 +9,8 @@ from tiny_videos import truncate, turn_clockwise, write_video
 
 from preprocess.cli import UserError
 from preprocess.datasets import IndexSettings
-from preprocess.index import index_videos, main, shard_of
-from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED, UNREADABLE
+from preprocess.index import describe_index, index_videos, main, shard_of
+from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
 from preprocess.store import read_origin, read_rows, read_table
 
 MEASURED = ("codec", "height", "width", "n_frames", "fps", "duration_seconds", "n_bytes")
@@ -152,3 +153,51 @@ def test_an_absent_root_an_empty_tree_and_a_twofold_id_are_named(tmp_path, root)
     (part / "metadata.json").write_text(json.dumps({"a.mp4": {"label": "REAL"}, "a.mov": {"label": "REAL"}}))
     with pytest.raises(UserError, match=r"a\.mp4' and .*a\.mov' would both have the id|a\.mov' and .*a\.mp4'"):
         index(root)
+
+
+@pytest.fixture
+def fakes_root(tmp_path):
+    """A tiny DFDC part: two real videos of the training split with 10 fakes each, and a test set with 6 fakes."""
+    root = tmp_path / "raw"
+    labels = {}
+    for real in ("a", "b"):
+        labels[f"{real}.mp4"] = {"label": "REAL"}
+        labels |= {f"{real}{number}.mp4": {"label": "FAKE", "original": f"{real}.mp4"} for number in range(10)}
+    (root / "dfdc_train_part_0").mkdir(parents=True)
+    (root / "dfdc_train_part_0/metadata.json").write_text(json.dumps(labels))
+    (root / "test").mkdir()
+    (root / "test/labels.csv").write_text("filename,label\n" + "".join(f"t{number}.mp4,1\n" for number in range(6)))
+    video = write_video(tmp_path / "video.mp4", n_frames=2)
+    for name in [f"dfdc_train_part_0/{name}" for name in labels] + [f"test/t{number}.mp4" for number in range(6)]:
+        (root / name).write_bytes(video.read_bytes())
+    return root
+
+
+def test_fakes_left_out_are_rows_and_never_opened(fakes_root):
+    settings = IndexSettings(downsample_fakes=5)
+    rows = index(fakes_root, settings=settings)
+    assert len(rows) == 28
+    unused = [row for row in rows if row["status"] == UNUSED]
+    assert len(unused) == 16, "of 10 fakes, 2 are taken"
+    assert all(row["label"] == 1 and row["split"] == "train" for row in unused)
+    assert {row["message"] for row in unused} == {"left out by downsample_fakes: one of 5 training fakes is taken"}
+    for row in unused:
+        assert [row[name] for name in MEASURED] == [None] * 7
+        (fakes_root / row["path"]).unlink()
+    assert index(fakes_root, settings=settings) == rows, "the files are not even looked for"
+    assert describe_index(rows) == ["28 videos: 12 ok, 16 unused", "test: 0 real, 6 fake", "train: 2 real, 4 fake"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root enters folders of any permission")
+def test_a_file_in_a_folder_that_may_not_be_entered_is_not_called_missing(root):
+    part = root / "dfdc_train_part_0"
+    (part / "metadata.json").write_text(json.dumps({"closed/a.mp4": {"label": "REAL"}, "b/a.mp4": {"label": "REAL"}}))
+    write_video(part / "closed/a.mp4")
+    (part / "closed").chmod(0o600)
+    try:
+        rows = {row["path"].split("/")[1]: row for row in index(root)}
+    finally:
+        (part / "closed").chmod(0o700)
+    assert rows["closed"]["status"] == UNREADABLE
+    assert "Permission denied" in rows["closed"]["message"]
+    assert rows["b"]["status"] == MISSING

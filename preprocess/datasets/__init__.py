@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from preprocess.datasets import celebdf, dfdc, faceforensics, images, videos
+from preprocess.datasets.downsample import left_out_fakes
 from preprocess.datasets.raw import IndexSettings, RawVideo
 
 LAYOUTS: dict[str, Callable[[Path, str, IndexSettings], list[RawVideo]]] = {
@@ -19,4 +20,4 @@ LAYOUTS: dict[str, Callable[[Path, str, IndexSettings], list[RawVideo]]] = {
     "images": images.find_videos,
 }
 
-__all__ = ["LAYOUTS", "IndexSettings", "RawVideo"]
+__all__ = ["LAYOUTS", "IndexSettings", "RawVideo", "left_out_fakes"]

@@ -46,6 +46,13 @@ class IndexSettings:
     test_share: float = setting(
         0.3, "For the layouts videos and images, which have no official split: share held out as test.", minimum=0
     )
+    downsample_fakes: int = setting(
+        1,
+        "Take one of so many fakes of the training split, spread over the videos that they were made from; the others "
+        "are neither opened nor decoded. 5 balances DFDC. Validation and test keep every fake.",
+        minimum=1,
+    )
+    downsample_seed: int = setting(0, "Which fakes are taken: another seed draws others.")
 
 
 @dataclass(frozen=True)
