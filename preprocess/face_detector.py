@@ -67,8 +67,11 @@ class FaceDetector:
         """The frame at the scale that is searched."""
         if self.scale == 1.0:
             return frame
-        size = (max(1, round(frame.shape[1] * self.scale)), max(1, round(frame.shape[0] * self.scale)))
-        return cv2.resize(frame, size, interpolation=cv2.INTER_AREA)
+        return cv2.resize(frame, self.search_size(*frame.shape[:2])[::-1], interpolation=cv2.INTER_AREA)
+
+    def search_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which frames of the given size are searched."""
+        return max(1, round(height * self.scale)), max(1, round(width * self.scale))
 
     def detect(self, shrunken: list[np.ndarray], size: tuple[int, int]) -> list[FaceBoxes]:
         """Find the faces of frames of one video.

@@ -8,23 +8,21 @@ from __future__ import annotations
 
 import argparse
 from collections import defaultdict
+from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
-import torch
 
 from preprocess import versions
-from preprocess.cli import pick_device, progress, run_command
-from preprocess.decode import read_frames, read_image
-from preprocess.face_detector import FaceBoxes, FaceDetector
+from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, pick_device, progress, run_command
 from preprocess.face_sampling import leave_out
-from preprocess.parallel import ordered_map
+from preprocess.face_search import SearchedFrame, SearchSettings, search_videos
 from preprocess.probe import ProbeError
 from preprocess.schemas import FACES, NO_FACE, OK, UNDECODED, UNUSED
 from preprocess.settings import load_settings, setting, settings_json
 from preprocess.store import Origin, read_rows, write_table
-from preprocess.tracks import colour_histogram, link_tracks
+from preprocess.tracks import FaceTracker
 
 
 @dataclass(frozen=True)
@@ -68,68 +66,75 @@ class FacesSettings:
     inherit: bool = setting(True, "Give a fake the boxes of its real video; false searches every video.")
 
 
-def track_video(
-    video: dict, frames: list[dict], root: Path, detector: FaceDetector, settings: FacesSettings
-) -> list[dict]:
-    """Find and link the faces of one video.
+def track_video(frames: list[dict], searched: Iterable[SearchedFrame], settings: FacesSettings) -> list[dict]:
+    """Link the faces of one video.
 
     Args:
-        video: Its row of the index.
-        frames: Its rows of `schemas.FRAMES` with status `ok`.
-        root: Raw folder of the data set.
-        detector: The face detector.
+        frames: Its rows of `schemas.FRAMES` with status `ok`, in order.
+        searched: The faces of those that decode, in order; ProbeError raised on the way ends them.
         settings: What makes a track.
 
     Returns:
         Rows of `schemas.FACES`, by frame, then track. A frame without a face has a row `no_face`; so has every box
         of a track that was dropped, with the reason. A face that `faces_per_video` leaves out is `unused`.
     """
-    shrunken: dict[int, np.ndarray] = {}
-    reason = "the frame did not decode; the file is shorter or more broken than its packets say"
-    try:
-        for index, frame in _pixels(root / video["path"], video["kind"], frames):
-            shrunken[index] = detector.shrink(frame)
-    except (ProbeError, OSError) as error:
-        reason = str(error)
-    decoded = sorted(shrunken)
-    faces = detector.detect([shrunken[index] for index in decoded], (video["height"], video["width"]))
-    pts_seconds = {frame["frame_index"]: frame["pts_seconds"] for frame in frames}
-    ids = link_tracks(
-        [found.boxes for found in faces],
+    tracker = FaceTracker(
         iou_threshold=settings.iou_threshold,
         max_gap=settings.max_gap,
         max_jump=settings.max_jump,
-        pts_seconds=[pts_seconds[index] for index in decoded],
-        histograms=[colour_histogram(shrunken[index]) for index in decoded] if settings.scene_cuts else None,
+        scene_cuts=settings.scene_cuts,
     )
-    dropped = _dropped_tracks(faces, ids, settings)
-    by_frame = dict(zip(decoded, zip(faces, ids, strict=True), strict=True))
+    pts_seconds = {frame["frame_index"]: frame["pts_seconds"] for frame in frames}
+    by_frame: dict[int, list[dict]] = {}
+    reason = "the frame did not decode; the file is shorter or more broken than its packets say"
+    try:
+        for found in searched:
+            seconds = pts_seconds[found.frame_index]
+            ids = tracker.add(found.boxes, pts_seconds=seconds, histogram=found.histogram)
+            by_frame[found.frame_index] = [_found(found, face, int(ids[face])) for face in np.argsort(ids)]
+    except ProbeError as error:
+        reason = error.message
+    dropped = _dropped_tracks(by_frame, settings)
 
     rows = []
     for frame in frames:
-        if frame["frame_index"] not in by_frame:
-            rows.append(_lost(frame, UNDECODED, reason))
-            continue
-        found, tracks = by_frame[frame["frame_index"]]
-        order = np.argsort(tracks)
-        rows += [_found(frame, int(tracks[face]), found, face) for face in order if tracks[face] not in dropped]
-        rows += [_lost(frame, NO_FACE, dropped[tracks[face]]) for face in order if tracks[face] in dropped]
-        if not len(order):
-            rows.append(_lost(frame, NO_FACE, ""))
+        place = {key: frame[key] for key in ("video_id", "frame_index", "pts_seconds")}
+        faces = by_frame.get(frame["frame_index"])
+        if faces is None:
+            rows.append(place | {"status": UNDECODED, "message": reason})
+        elif not faces:
+            rows.append(place | {"status": NO_FACE, "message": ""})
+        else:
+            rows += [place | face for face in faces if face["track_id"] not in dropped]
+            reasons = [dropped[face["track_id"]] for face in faces if face["track_id"] in dropped]
+            rows += [place | {"status": NO_FACE, "message": why} for why in reasons]
     return leave_out(rows, settings.faces_per_video) if settings.faces_per_video else rows
 
 
-def _dropped_tracks(faces: list[FaceBoxes], ids: list[np.ndarray], settings: FacesSettings) -> dict[int, str]:
+def _found(frame: SearchedFrame, face: int, track_id: int) -> dict:
+    x0, y0, x1, y1 = frame.boxes[face].tolist()
+    return {
+        "track_id": track_id,
+        **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
+        "score": float(frame.scores[face]),
+        "points": frame.points[face].reshape(-1).tolist(),
+        "inherited_from": None,
+        "status": OK,
+        "message": "",
+    }
+
+
+def _dropped_tracks(by_frame: dict[int, list[dict]], settings: FacesSettings) -> dict[int, str]:
     """Why a track is not kept, by track id; tracks that are kept are absent."""
     scores = defaultdict(list)
-    for found, tracks in zip(faces, ids, strict=True):
-        for track, score in zip(tracks.tolist(), found.scores.tolist(), strict=True):
-            scores[track].append(score)
+    for faces in by_frame.values():
+        for face in faces:
+            scores[face["track_id"]].append(face["score"])
     dropped = {}
     for track, seen in scores.items():
         if len(seen) < settings.min_track_frames:
             why = f"has {len(seen)} sampled frames, fewer than min_track_frames ({settings.min_track_frames})"
-        elif len(faces) > 1 and max(seen) < settings.track_score:
+        elif len(by_frame) > 1 and max(seen) < settings.track_score:
             why = f"never scores above {max(seen):.3f}, less than track_score ({settings.track_score})"
         else:
             continue
@@ -138,38 +143,40 @@ def _dropped_tracks(faces: list[FaceBoxes], ids: list[np.ndarray], settings: Fac
 
 
 def track_shard(
-    videos: list[dict], frames: list[dict], root: Path, settings: FacesSettings, *, device: str, threads: int
+    videos: list[dict],
+    frames: list[dict],
+    root: Path,
+    settings: FacesSettings,
+    *,
+    device: str,
+    workers: int,
+    video_seconds: float = VIDEO_SECONDS,
 ) -> list[dict]:
-    """Rows of `schemas.FACES` for a shard; see `track_video` and `inherit_faces`."""
+    """Rows of `schemas.FACES` for a shard; see `search_videos`, `track_video` and `inherit_faces`."""
     by_video = defaultdict(list)
     for frame in frames:
         if frame["status"] == OK:
             by_video[frame["video_id"]].append(frame)
     usable = {video["video_id"]: video for video in videos if video["video_id"] in by_video}
-    # A single thread a video on CPUs: PyTorch's results then do not depend on the number of cores.
-    torch.set_num_threads(1)
-    detector = FaceDetector(
-        min_size_px=settings.min_size_px,
-        score_threshold=settings.score_threshold,
-        batch_size=settings.batch_size,
-        device=device,
-    )
 
-    def search(video: dict) -> list[dict]:
-        return track_video(video, by_video[video["video_id"]], root, detector, settings)
+    def track(keys: list[str], description: str) -> dict[str, list[dict]]:
+        searched = search_videos(
+            [(usable[key], [frame["frame_index"] for frame in by_video[key]]) for key in keys],
+            root,
+            SearchSettings(settings.min_size_px, settings.score_threshold, settings.batch_size),
+            device=device,
+            workers=workers,
+            video_seconds=video_seconds,
+        )
+        searched = progress(searched, total=len(keys), description=description)
+        return {key: track_video(by_video[key], found, settings) for key, found in zip(keys, searched, strict=True)}
 
     heirs = [key for key, video in usable.items() if settings.inherit and can_inherit(video, usable)]
-    found = {}
-    searched = [usable[key] for key in sorted(usable.keys() - set(heirs))]
-    for rows in progress(ordered_map(search, searched, threads), total=len(searched), description="track faces"):
-        found[rows[0]["video_id"]] = rows
-
+    found = track(sorted(usable.keys() - set(heirs)), "track faces")
     inherited = {key: inherit_faces(by_video[key], found[usable[key]["source_id"]]) for key in heirs}
     # a real video that lost frames, or decodes at other indices, cannot vouch for its fakes
-    orphans = [usable[key] for key, rows in inherited.items() if rows is None]
-    for rows in progress(ordered_map(search, orphans, threads), total=len(orphans), description="track other fakes"):
-        found[rows[0]["video_id"]] = rows
-    found.update({key: rows for key, rows in inherited.items() if rows is not None})
+    found |= track([key for key, rows in inherited.items() if rows is None], "track other fakes")
+    found |= {key: rows for key, rows in inherited.items() if rows is not None}
     return [row for key in sorted(found) for row in found[key]]
 
 
@@ -211,33 +218,6 @@ def inherit_faces(frames: list[dict], source_faces: list[dict]) -> list[dict] | 
     ]
 
 
-def _pixels(path: Path, kind: str, frames: list[dict]):
-    if kind == "image":
-        return [(0, read_image(path))]
-    return read_frames(path, [frame["frame_index"] for frame in frames])
-
-
-def _found(frame: dict, track_id: int, faces: FaceBoxes, face: int) -> dict:
-    x0, y0, x1, y1 = faces.boxes[face].tolist()
-    return {
-        "video_id": frame["video_id"],
-        "frame_index": frame["frame_index"],
-        "pts_seconds": frame["pts_seconds"],
-        "track_id": track_id,
-        **{"x0": x0, "y0": y0, "x1": x1, "y1": y1},
-        "score": float(faces.scores[face]),
-        "points": faces.points[face].reshape(-1).tolist(),
-        "inherited_from": None,
-        "status": OK,
-        "message": "",
-    }
-
-
-def _lost(frame: dict, status: str, message: str) -> dict:
-    kept = {key: frame[key] for key in ("video_id", "frame_index", "pts_seconds")}
-    return {**kept, "status": status, "message": message}
-
-
 def main() -> None:
     """Command line of the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -247,7 +227,7 @@ def main() -> None:
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(FacesSettings())}")
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
-    parser.add_argument("--threads", type=int, default=1)
+    add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(FacesSettings, args.settings)
     rows = track_shard(
@@ -256,7 +236,8 @@ def main() -> None:
         args.root,
         settings,
         device=pick_device(args.device),
-        threads=args.threads,
+        workers=args.workers,
+        video_seconds=args.video_seconds,
     )
     origin = Origin(args.list.parent.name, "faces", settings_json(settings), versions.FACES, args.list.stem)
     write_table(args.output, rows, FACES, origin)

@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 from conftest import grey_frames, write_video
 
-from preprocess.face_detector import FaceBoxes
+from preprocess.face_search import SearchedFrame
 from preprocess.faces import (
     FacesSettings,
     can_inherit,
@@ -57,7 +57,7 @@ def video_rows(index_row, **fake):
 def test_a_fake_gets_the_boxes_of_its_real_video(portrait_video, index_row):
     videos = video_rows(index_row)
     frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=10), workers=1)
-    rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", threads=2)
+    rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", workers=2)
     real, fake = rows[:10], rows[10:]
     assert [row["status"] for row in real] == [OK] * 6 + [NO_FACE] * 2 + [OK] * 2
     assert {row["track_id"] for row in real if row["status"] == OK} == {0}, "the gap is bridged"
@@ -70,7 +70,7 @@ def test_a_fake_gets_the_boxes_of_its_real_video(portrait_video, index_row):
 def test_a_fake_that_disagrees_is_searched_itself(portrait_video, index_row):
     videos = video_rows(index_row, n_frames=9)
     frames = sample_shard(videos, portrait_video.parent, FramesSettings(n_frames=3), workers=1)
-    rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", threads=1)
+    rows = track_shard(videos, frames, portrait_video.parent, FacesSettings(), device="cpu", workers=1)
     assert [row["status"] for row in rows] == [OK] * 6
     assert [row["inherited_from"] for row in rows] == [None] * 6
 
@@ -96,37 +96,30 @@ def test_a_real_video_that_lost_frames_cannot_vouch():
 def test_frames_that_do_not_decode_are_rows(tmp_path, index_row):
     write_video(tmp_path / "a.mp4", grey_frames(3))
     frames = [frame_row(1, REAL), frame_row(7, REAL)]
-    rows = track_shard([index_row(REAL, "a.mp4")], frames, tmp_path, FacesSettings(), device="cpu", threads=1)
+    rows = track_shard([index_row(REAL, "a.mp4")], frames, tmp_path, FacesSettings(), device="cpu", workers=1)
     assert [(row["frame_index"], row["status"]) for row in rows] == [(1, NO_FACE), (7, UNDECODED)]
     assert rows[1]["message"]
 
 
-class ScriptedDetector:
-    """Finds the given (x, score) boxes of side 20, one list for each frame."""
-
-    def __init__(self, script):
-        self.script = script
-
-    def shrink(self, frame):
-        return frame
-
-    def detect(self, shrunken, size):
-        boxes = [np.array([(x, 5.0, x + 20, 25.0) for x, _ in found]).reshape(-1, 4) for found in self.script]
-        scores = [np.array([score for _, score in found]) for found in self.script]
-        return [FaceBoxes(box, score, np.zeros((len(box), 5, 2))) for box, score in zip(boxes, scores, strict=True)]
-
-
-def track_script(tmp_path, index_row, script, **settings):
-    write_video(tmp_path / "a.mp4", np.full((len(script), 48, 64, 3), 90, np.uint8))
-    frames = [frame_row(index, REAL) for index in range(len(script))]
-    video = index_row(REAL, "a.mp4")
-    return track_video(video, frames, tmp_path, ScriptedDetector(script), FacesSettings(**settings))
+def track_script(script, **settings):
+    """Rows of a video whose frames show the given (x, score) boxes of side 20."""
+    searched = [
+        SearchedFrame(
+            index,
+            np.full(512, 1 / 512),
+            np.array([(x, 5.0, x + 20, 25.0) for x, _ in found]).reshape(-1, 4),
+            np.array([score for _, score in found]),
+            np.zeros((len(found), 5, 2)),
+        )
+        for index, found in enumerate(script)
+    ]
+    return track_video([frame_row(index, REAL) for index in range(len(script))], searched, FacesSettings(**settings))
 
 
-def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so(tmp_path, index_row):
+def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so():
     # a face that is sure once; a print on a shirt that never is; and a frame with the print alone
     script = [[(0, 0.92), (40, 0.95)], [(0, 0.99), (40, 0.96)], [(40, 0.95)], []]
-    rows = track_script(tmp_path, index_row, script)
+    rows = track_script(script)
     assert [(row["frame_index"], row["status"]) for row in rows] == [
         (0, OK),
         (0, NO_FACE),
@@ -139,18 +132,18 @@ def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so(tmp_path,
     assert [("0.960" in row["message"], "track_score (0.97)" in row["message"]) for row in rows if row["message"]] == [
         (True, True)
     ] * 3
-    kept = track_script(tmp_path, index_row, script, track_score=0.95)
+    kept = track_script(script, track_score=0.95)
     assert [row["status"] for row in kept] == [OK] * 5 + [NO_FACE]
 
 
-def test_a_short_track_is_dropped_and_says_so(tmp_path, index_row):
-    rows = track_script(tmp_path, index_row, [[(0, 0.99)], [(0, 0.99), (40, 0.99)]], min_track_frames=2)
+def test_a_short_track_is_dropped_and_says_so():
+    rows = track_script([[(0, 0.99)], [(0, 0.99), (40, 0.99)]], min_track_frames=2)
     assert [row["status"] for row in rows] == [OK, OK, NO_FACE]
     assert "min_track_frames (2)" in rows[2]["message"]
 
 
-def test_a_single_frame_keeps_its_faces(tmp_path, index_row):
-    (row,) = track_script(tmp_path, index_row, [[(0, 0.91)]])
+def test_a_single_frame_keeps_its_faces():
+    (row,) = track_script([[(0, 0.91)]])
     assert row["status"] == OK
 
 
@@ -159,7 +152,7 @@ def test_a_cut_between_two_portraits_gives_two_tracks(portrait, tmp_path, index_
     write_video(tmp_path / "a.mp4", np.stack([portrait[0]] * 4 + [other] * 4))
     frames = [frame_row(index, REAL) for index in range(8)]
     video = index_row(REAL, "a.mp4", height=270, width=360)
-    rows = track_shard([video], frames, tmp_path, FacesSettings(), device="cpu", threads=1)
+    rows = track_shard([video], frames, tmp_path, FacesSettings(), device="cpu", workers=1)
     assert [row["track_id"] for row in rows] == [0] * 4 + [1] * 4
     boxes = np.array([[row[key] for key in ("x0", "y0", "x1", "y1")] for row in (rows[3], rows[4])])
     assert box_iou(boxes[:1], boxes[1:])[0, 0] >= 0.3, "overlap alone would link them"

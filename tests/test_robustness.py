@@ -294,7 +294,7 @@ def test_the_face_detector_takes_any_frame(tmp_path, monkeypatch):
     write_colour_video(root / "strip.mp4", "libx264", "yuv444p", size=(3, 400))
     videos = index_videos("d", "videos", root, 1, IndexSettings(label="real"))
     frames = sample_shard(videos, root, FramesSettings(), workers=1)
-    faces = track_shard(videos, frames, root, FacesSettings(), device="cpu", threads=1)
+    faces = track_shard(videos, frames, root, FacesSettings(), device="cpu", workers=1)
     assert {(row["video_id"].split("/")[3], row["status"]) for row in faces} == {
         ("sizes.ts", NO_FACE),
         ("sizes.ts", UNDECODED),

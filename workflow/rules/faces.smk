@@ -23,4 +23,4 @@ rule track_faces:
         "Tracking faces of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.faces --list {input.videos} --frames {input.frames} --root {params.root:q}"
-        " --output {output} --settings {params.settings:q} --threads {threads} 2> {log}"
+        " --output {output} --settings {params.settings:q} --workers {threads} 2> {log}"
