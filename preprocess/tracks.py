@@ -176,25 +176,6 @@ class FaceTracker:
         return affinity
 
 
-def link_tracks(
-    frames: list[np.ndarray],
-    *,
-    iou_threshold: float,
-    max_gap: int,
-    max_jump: float = 0.0,
-    pts_seconds: list[float],
-    histograms: list[np.ndarray] | None = None,
-) -> list[np.ndarray]:
-    """(n,) track ids for the boxes of each frame of a video: `FaceTracker` over all its frames."""
-    tracker = FaceTracker(
-        iou_threshold=iou_threshold, max_gap=max_gap, max_jump=max_jump, scene_cuts=histograms is not None
-    )
-    return [
-        tracker.add(boxes, pts_seconds=seconds, histogram=histogram)
-        for boxes, seconds, histogram in zip(frames, pts_seconds, histograms or [None] * len(frames), strict=True)
-    ]
-
-
 def _motion_affinity(
     tracks: _Tracks, boxes: np.ndarray, now: int, overlapping: np.ndarray, max_jump: float
 ) -> np.ndarray:
