@@ -17,7 +17,7 @@ shell.prefix(
     f"export PATH='{os.path.dirname(sys.executable)}':\"$PATH\" PYTHONPATH='{workflow.basedir}'; "
 )
 
-from preprocess import versions
+from preprocess import cli, versions
 from preprocess.cli import UserError
 from preprocess.config import (
     check_config,

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import ctypes
 import logging
 import os
 import sys
@@ -18,7 +20,7 @@ log = logging.getLogger("preprocess")
 # Seconds between two plain progress lines in a log file.
 LOG_INTERVAL_SECONDS = 15.0
 # Seconds that one video may take in one stage: enough for hours of 1080p.
-VIDEO_SECONDS = 1800.0
+VIDEO_SECONDS = 1800
 
 
 class UserError(Exception):
@@ -82,12 +84,23 @@ def pick_device(name: str) -> str:
     Raises:
         UserError: CUDA is asked for and there is none.
     """
-    import torch
-
     if name == "auto":
-        return "cuda" if torch.cuda.is_available() else "cpu"
-    if name.startswith("cuda") and not torch.cuda.is_available():
+        return "cuda" if _has_cuda() else "cpu"
+    if name.startswith("cuda") and not _has_cuda():
         raise UserError(f"device {name!r} is asked for, but PyTorch sees no CUDA GPU; use 'cpu' or 'auto'")
     if name != "cpu" and not name.startswith("cuda"):
         raise UserError(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:<number>")
     return name
+
+
+def _has_cuda() -> bool:
+    """Whether PyTorch sees a GPU; without a driver the answer does not take its import, which takes seconds."""
+    for driver in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
+        with contextlib.suppress(OSError):
+            ctypes.CDLL(driver)
+            break
+    else:
+        return False
+    import torch
+
+    return torch.cuda.is_available()

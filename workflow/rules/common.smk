@@ -1,3 +1,7 @@
+# A resource, not a parameter: another limit reruns nothing.
+VIDEO_SECONDS = config.get("video_seconds", cli.VIDEO_SECONDS)
+
+
 def stage_shards(stage, suffix, datasets):
     """Files of a stage, of every shard of the given data sets."""
     return [

@@ -14,6 +14,7 @@ rule crop_faces:
     resources:
         mem_mb=4000,
         runtime=240,
+        video_seconds=VIDEO_SECONDS,
     params:
         version=versions.CROPS,
         root=lookup(dpath="{dataset}/root", within=DATASETS),
@@ -22,4 +23,5 @@ rule crop_faces:
         "Cutting face crops of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.crops --list {input.videos} --faces {input.faces} --root {params.root:q}"
-        " --output {output} --settings {params.settings:q} --workers {threads} 2> {log}"
+        " --output {output} --settings {params.settings:q} --workers {threads}"
+        " --video-seconds {resources.video_seconds} 2> {log}"

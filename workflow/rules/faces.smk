@@ -15,6 +15,7 @@ rule track_faces:
         gpu=1,
         mem_mb=8000,
         runtime=240,
+        video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FACES,
         root=lookup(dpath="{dataset}/root", within=DATASETS),
@@ -23,4 +24,5 @@ rule track_faces:
         "Tracking faces of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.faces --list {input.videos} --frames {input.frames} --root {params.root:q}"
-        " --output {output} --settings {params.settings:q} --workers {threads} 2> {log}"
+        " --output {output} --settings {params.settings:q} --workers {threads}"
+        " --video-seconds {resources.video_seconds} 2> {log}"

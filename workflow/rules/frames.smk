@@ -13,6 +13,7 @@ rule sample_frames:
     resources:
         mem_mb=2000,
         runtime=60,
+        video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FRAMES,
         root=lookup(dpath="{dataset}/root", within=DATASETS),
@@ -21,4 +22,5 @@ rule sample_frames:
         "Sampling frames of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.frames --list {input.videos} --root {params.root:q} --output {output}"
-        " --settings {params.settings:q} --workers {threads} 2> {log}"
+        " --settings {params.settings:q} --workers {threads}"
+        " --video-seconds {resources.video_seconds} 2> {log}"

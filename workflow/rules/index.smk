@@ -25,6 +25,7 @@ for dataset in DATASETS:
         resources:
             mem_mb=4000,
             runtime=240,
+            video_seconds=VIDEO_SECONDS,
         params:
             **{
                 key: DATASETS[dataset][key]
@@ -37,7 +38,8 @@ for dataset in DATASETS:
         shell:
             "python -m preprocess.index --dataset {params.dataset} --layout {params.layout} --root {params.root:q}"
             " --n-shards {params.n_shards} --settings {params.index:q} --output {output.table}"
-            " --lists data/index/{params.dataset} --workers {threads} 2> {log}"
+            " --lists data/index/{params.dataset} --workers {threads}"
+            " --video-seconds {resources.video_seconds} 2> {log}"
 
 
 rule index:

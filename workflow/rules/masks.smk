@@ -15,6 +15,7 @@ rule make_masks:
     resources:
         mem_mb=4000,
         runtime=240,
+        video_seconds=VIDEO_SECONDS,
     params:
         version=versions.MASKS,
         root=lookup(dpath="{dataset}/root", within=DATASETS),
@@ -23,4 +24,5 @@ rule make_masks:
         "Making masks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
         "python -m preprocess.masks --index {input.videos} --crops {input.crops} --landmarks {input.landmarks}"
-        " --root {params.root:q} --output {output} --settings {params.settings:q} --workers {threads} 2> {log}"
+        " --root {params.root:q} --output {output} --settings {params.settings:q} --workers {threads}"
+        " --video-seconds {resources.video_seconds} 2> {log}"
