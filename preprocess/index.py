@@ -19,7 +19,7 @@ from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
 from preprocess.probe import ProbeError, probe_image, probe_video
-from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED, UNREADABLE, UNUSED, VIDEO_STATUS
+from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, VIDEO_STATUS
 from preprocess.settings import load_settings, settings_json
 from preprocess.shards import shard_name, shard_names, stable_hash
 from preprocess.store import Origin, write_table
@@ -73,6 +73,9 @@ def index_videos(
         raise UserError(f"dataset {dataset!r}: n_shards is {n_shards}; the smallest allowed value is 1")
     if settings.test_share > 1:
         raise UserError(f"dataset {dataset!r}: test_share is {settings.test_share}; allowed: 0 to 1")
+    for split in settings.splits or []:
+        if split not in SPLITS:
+            raise UserError(f"dataset {dataset!r}: splits holds {split!r}; allowed: {', '.join(SPLITS)}")
     videos = sorted(LAYOUTS[layout](root, dataset, settings), key=lambda video: video.video_id)
     if not videos:
         raise UserError(f"dataset {dataset!r}: {str(root)!r} is laid out as {layout!r}, but its folders hold no videos")
@@ -82,7 +85,7 @@ def index_videos(
                 f"dataset {dataset!r}: {one.path!r} and {next_one.path!r} would both have the id {one.video_id!r}; "
                 "remove or rename one of the two files"
             )
-    left_out = left_out_fakes(videos, factor=settings.downsample_fakes, seed=settings.downsample_seed)
+    left_out = _left_out(videos, settings)
     taken = [video for video in videos if video.video_id not in left_out]
     probe = partial(_probe, root=root)
     measured = map_videos(probe, taken, workers=workers, video_seconds=video_seconds, preload=("preprocess.index",))
@@ -90,11 +93,11 @@ def index_videos(
         video.video_id: _one_row(rows)
         for video, rows in zip(taken, progress(measured, total=len(taken), description=f"probe {dataset}"), strict=True)
     }
-    unused = _row(UNUSED, f"left out by downsample_fakes: one of {settings.downsample_fakes} training fakes is taken")
+    results |= {video_id: _row(UNUSED, message) for video_id, message in left_out.items()}
     return [
         {name: getattr(video, name) for name in _RAW_COLUMNS}
         | {"dataset": dataset, "identities": list(video.identities), "shard": shard_of(video.source_group, n_shards)}
-        | results.get(video.video_id, unused)
+        | results[video.video_id]
         for video in videos
     ]
 
@@ -102,6 +105,18 @@ def index_videos(
 def shard_of(source_group: str, n_shards: int) -> str:
     """Name of the shard ("0000", "0001", ...) of a source group: a hash that is the same everywhere."""
     return shard_name(stable_hash(source_group) % n_shards)
+
+
+def _left_out(videos: list[RawVideo], settings: IndexSettings) -> dict[str, str]:
+    """Why a video is not used, by video id; videos that are used are absent."""
+    why = f"left out by downsample_fakes: one of {settings.downsample_fakes} training fakes is taken"
+    fakes = left_out_fakes(videos, factor=settings.downsample_fakes, seed=settings.downsample_seed)
+    left_out = dict.fromkeys(fakes, why)
+    if settings.splits is not None:
+        for video in videos:
+            if video.split not in settings.splits:
+                left_out[video.video_id] = f"left out by splits: its split is {video.split or 'none'}"
+    return left_out
 
 
 def describe_index(rows: list[dict]) -> list[str]:

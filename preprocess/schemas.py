@@ -17,7 +17,7 @@ MISSING = "missing"  # a list or metadata file names it, the folder does not hol
 UNREADABLE = "unreadable"  # no decoder opens it, or it holds no video stream
 UNLABELLED = "unlabelled"  # the folder holds it, but nothing says whether it is real or fake
 # of a video, set by `index`, or of a face, set by `faces`
-UNUSED = "unused"  # there, but left out by a setting (downsample_fakes, faces_per_video)
+UNUSED = "unused"  # there, but left out by a setting (splits, downsample_fakes, faces_per_video)
 # of a video or frame, set by `frames`, `faces`, `crops`
 NO_FRAMES = "no_frames"  # opens, but not one frame can be had
 UNDECODED = "undecoded"  # the frame was sampled but did not decode (a file shorter than it says)
@@ -29,6 +29,7 @@ PARTIAL = "partial"  # usable, but frames were lost
 
 VIDEO_STATUS = (OK, PARTIAL, UNUSED, MISSING, UNREADABLE, UNLABELLED, NO_FRAMES, UNDECODED, NO_FACE)
 
+SPLITS = ("train", "val", "test")
 REAL = "real"  # the `method` of a real video
 ORIGINAL = "original"  # the `compression` of a collection that has only one
 

@@ -135,6 +135,7 @@ def test_the_same_tree_gives_the_same_bytes(monkeypatch, root, tmp_path):
         ({"layout": "ffpp"}, "'ffpp' is unknown; allowed: faceforensics, celebdf, dfdc, videos, images"),
         ({"n_shards": 0}, "n_shards is 0"),
         ({"settings": IndexSettings(test_share=1.5)}, "test_share is 1.5; allowed: 0 to 1"),
+        ({"settings": IndexSettings(splits=["tests"])}, "splits holds 'tests'; allowed: train, val, test"),
         ({"settings": IndexSettings(methods=["Deepfakes"])}, "'Deepfakes'.*found: DFDC"),
     ],
 )
@@ -186,6 +187,17 @@ def test_fakes_left_out_are_rows_and_never_opened(fakes_root):
         (fakes_root / row["path"]).unlink()
     assert index(fakes_root, settings=settings) == rows, "the files are not even looked for"
     assert describe_index(rows) == ["28 videos: 12 ok, 16 unused", "test: 0 real, 6 fake", "train: 2 real, 4 fake"]
+
+
+def test_videos_of_other_splits_are_rows_and_never_opened(fakes_root):
+    for path in (fakes_root / "dfdc_train_part_0").glob("*.mp4"):
+        path.unlink()
+    rows = index(fakes_root, settings=IndexSettings(splits=["test"]))
+    assert {(row["split"], row["status"], row["message"]) for row in rows} == {
+        ("train", UNUSED, "left out by splits: its split is train"),
+        ("test", OK, ""),
+    }
+    assert len(rows) == 28
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root enters folders of any permission")

@@ -29,11 +29,10 @@ from preprocess.datasets.raw import (
     unlabelled,
     walk_files,
 )
-from preprocess.schemas import ORIGINAL, REAL
+from preprocess.schemas import ORIGINAL, REAL, SPLITS
 
 METHOD = "DFDC"
 PREVIEW = "dataset.json"
-SPLITS = ("train", "val", "test")
 
 _PART = re.compile(r"dfdc_train_part_(\d+)")
 

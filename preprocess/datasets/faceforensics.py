@@ -20,11 +20,10 @@ from typing import NamedTuple
 
 from preprocess.cli import UserError
 from preprocess.datasets.raw import IndexSettings, RawVideo, list_files, log, read_json, refuse_settings, select
-from preprocess.schemas import REAL
+from preprocess.schemas import REAL, SPLITS
 
 COMPRESSIONS = ("raw", "c23", "c40")
 DFD = "DeepFakeDetection"
-SPLITS = ("train", "val", "test")
 
 _ID = re.compile(r"(?P<target>[0-9A-Za-z]+)")
 _ACTOR_NAME = re.compile(r"(?P<target>\d+)__(?P<scene>.+)")

@@ -46,6 +46,11 @@ class IndexSettings:
     test_share: float = setting(
         0.3, "For the layouts videos and images, which have no official split: share held out as test.", minimum=0
     )
+    splits: list | None = setting(
+        None,
+        "Splits to use, of train, val and test, such as [test]; videos of the others are neither opened nor decoded. "
+        "null uses all. Saves time where a protocol is dense and for the test split alone.",
+    )
     downsample_fakes: int = setting(
         1,
         "Take one of so many fakes of the training split, spread over the videos that they were made from; the others "
