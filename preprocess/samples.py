@@ -117,12 +117,15 @@ class _FaceCounts:
     frames_with_face: Counter
     frames_undecoded: Counter
     tracks: Counter
-    message: dict[str, str]
+    message: dict[str, str]  # why a frame did not decode
+    boxes_dropped: Counter
+    drop_message: dict[str, str]
 
 
 def _face_counts(path: Path) -> _FaceCounts:
     table = read_table(path, ["video_id", "frame_index", "track_id", "status", "message"]).to_pydict()
     rows = list(zip(*table.values(), strict=True))
+    dropped = [(video, message) for video, _, _, status, message in rows if status == NO_FACE and message]
     # a face that the settings leave out was found all the same
     with_face = {(video, frame) for video, frame, _, status, _ in rows if status in (OK, UNUSED)}
     tracks = {(video, track) for video, _, track, status, _ in rows if status in (OK, UNUSED)}
@@ -131,6 +134,8 @@ def _face_counts(path: Path) -> _FaceCounts:
         frames_undecoded=Counter(video for video, _, _, status, _ in rows if status == UNDECODED),
         tracks=Counter(video for video, _ in tracks),
         message={video: message for video, _, _, status, message in rows if status == UNDECODED},
+        boxes_dropped=Counter(video for video, _ in dropped),
+        drop_message=dict(dropped),
     )
 
 
@@ -163,6 +168,8 @@ def _ledger(
         elif not faces.tracks[key]:
             stage, status = "faces", NO_FACE
             message = f"no face in {n_sampled[key] - lost_frames} decoded frames"
+            if faces.boxes_dropped[key]:
+                message += f"; {faces.boxes_dropped[key]} boxes were dropped, such as: {faces.drop_message[key]}"
         elif not n_crops[key]:
             stage, status, message = "crops", UNDECODED, f"none of {n_lost_crops[key]} faces could be cut"
         elif lost_frames:

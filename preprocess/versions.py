@@ -5,13 +5,13 @@ everything below it, while other edits in the code rerun nothing.
 """
 
 SYNTHETIC = 2
-INDEX = 1
+INDEX = 2
 FRAMES = 1
 FACES = 1
 CROPS = 2
 LANDMARKS = 1
 MASKS = 1
-SAMPLES = 1
+SAMPLES = 2
 PREDICTOR = 1
 TRAIN = 1
 PREDICT = 1

@@ -43,7 +43,8 @@ def make_crop(video_id, frame_index, status=OK):
 @pytest.fixture
 def store(tmp_path, index_row):
     """A shard in which every stage lost something: two frames were sampled from each video that opens."""
-    names = ["ok", "unreadable", "no_frames", "undecoded", "no_face", "partial", "lost_crop", "cut", "left_out"]
+    names = ["ok", "unreadable", "no_frames", "undecoded", "no_face", "dropped", "partial", "lost_crop", "cut"]
+    names.append("left_out")
     status = {"unreadable": UNREADABLE, "left_out": UNUSED}
     videos = [
         index_row(f"d/real/original/{name}", name, status=status.get(name, OK), message=status.get(name, ""))
@@ -59,8 +60,9 @@ def store(tmp_path, index_row):
                 row = {"video_id": key[name], "frame_index": index, "pts_seconds": index / 25}
                 frames.append(row | {"status": OK, "message": ""})
                 lost = name == "undecoded" or (name == "partial" and index)
-                found = NO_FACE if name == "no_face" else UNDECODED if lost else OK
-                faces.append(row | {"track_id": 0 if found == OK else None, "status": found, "message": found})
+                found = NO_FACE if name in ("no_face", "dropped") else UNDECODED if lost else OK
+                message = {"no_face": "", "dropped": "dropped a box: too short"}.get(name, found)
+                faces.append(row | {"track_id": 0 if found == OK else None, "status": found, "message": message})
     # a frame with a face that is used and one that is left out, and a frame with only the latter
     for index in (0, 9):
         row = {"video_id": key["ok"], "frame_index": index, "pts_seconds": index / 25, "track_id": 1}
@@ -91,6 +93,7 @@ def test_every_video_is_in_the_ledger_with_what_became_of_it(store):
         "no_frames": ("frames", NO_FRAMES),
         "undecoded": ("faces", UNDECODED),
         "no_face": ("faces", NO_FACE),
+        "dropped": ("faces", NO_FACE),
         "partial": ("faces", PARTIAL),
         "lost_crop": ("crops", PARTIAL),
         "cut": ("crops", UNDECODED),
@@ -103,8 +106,12 @@ def test_every_video_is_in_the_ledger_with_what_became_of_it(store):
     assert [counts["partial"][name] for name in names] == [2, 1, 1, 1, 1, 1]
     assert [counts["unreadable"][name] for name in names] == [0] * 6
     assert [counts["left_out"][name] for name in names] == [0] * 6
+    assert counts["no_face"]["message"] == "no face in 2 decoded frames"
+    assert counts["dropped"]["message"] == (
+        "no face in 2 decoded frames; 2 boxes were dropped, such as: dropped a box: too short"
+    )
     assert describe_ledger(ledger) == (
-        "9 videos: 1 ok, 2 partial, 1 unused, 1 unreadable, 1 no_frames, 2 undecoded, 1 no_face; 4 face crops\n"
+        "10 videos: 1 ok, 2 partial, 1 unused, 1 unreadable, 1 no_frames, 2 undecoded, 2 no_face; 4 face crops\n"
         "train: 4 real crops of 3 videos, 0 fake crops of 0 videos"
     )
 
