@@ -12,7 +12,8 @@ from __future__ import annotations
 import contextlib
 import os
 import struct
-from collections.abc import Iterator
+from array import array
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from fractions import Fraction
 from pathlib import Path
@@ -24,6 +25,7 @@ from av.stream import Disposition
 from av.video.stream import VideoStream
 from PIL import Image, UnidentifiedImageError
 
+from preprocess.packet_roles import Role, role_reader
 from preprocess.schemas import NO_FRAMES, UNREADABLE
 
 # Sniffed from the content. Pillow's other formats are no face images, and one of them (EPS) starts Ghostscript.
@@ -37,6 +39,8 @@ IMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.Decompress
 MAX_SIDE_PX = 65535
 # Frame rate of a stream without any times, the default of FFmpeg's raw demuxers.
 _RAW_FPS = Fraction(25)
+# In place of a time that a packet does not have.
+NO_TICKS = -(2**63)
 
 
 class ProbeError(Exception):
@@ -110,24 +114,21 @@ def probe_video(path: str | Path) -> VideoInfo:
     """
     with open_video(path) as (container, stream):
         frame = None
-        shown = []
+        scan = _Scan(container, stream)
         for packet in _packets(container, stream):
             if frame is None:
                 frame = _first_frame(packet)
-            if not packet.is_discard:
-                shown.append((packet.pts, packet.dts))
+            scan.add(packet)
         if frame is None:
             with contextlib.suppress(av.FFmpegError):
                 frame = next(iter(stream.decode(None)), None)
-        if not shown:
-            raise ProbeError(NO_FRAMES, "the video stream holds no frames")
+        ticks, tick_seconds = scan.table().frame_ticks()
         if frame is None:
-            raise ProbeError(NO_FRAMES, f"none of {len(shown)} frames decodes")
+            raise ProbeError(NO_FRAMES, f"none of {len(ticks)} frames decodes")
         _check_sides(frame.height, frame.width)
-        ticks, time_base = _display_ticks(shown, stream)
         fps = stream.average_rate
         if ticks[-1] > ticks[0]:
-            fps = (len(ticks) - 1) / ((ticks[-1] - ticks[0]) * time_base)
+            fps = (len(ticks) - 1) / (int(ticks[-1] - ticks[0]) * tick_seconds)
         turned = round(frame.rotation / 90) % 2 == 1
         return VideoInfo(
             codec=stream.codec_context.codec.canonical_name,
@@ -153,12 +154,92 @@ def frame_times(path: str | Path) -> np.ndarray:
     Raises:
         ProbeError: `unreadable` as `open_video`; `no_frames`: it opens, but holds no frame.
     """
+    return scan_packets(path, with_roles=False).frame_times()
+
+
+@dataclass(frozen=True)
+class PacketTable:
+    """The packets of a video with data, in file order; arrays of shape (n_packets,).
+
+    Attributes:
+        pts_ticks: int64 presentation times in `time_base`, `NO_TICKS` where there is none.
+        dts_ticks: int64 decoding times.
+        is_shown: bool; False where the container marks a packet as cut away by an edit list.
+        roles: uint8 `preprocess.packet_roles.Role`.
+        time_base: Seconds of a tick.
+        frame_seconds: Seconds of a frame by the stated frame rate, for streams without times.
+        pts_are_guesses: Whether the container stores no presentation times (AVI) and FFmpeg makes some up, wrong
+            where frames are reordered.
+    """
+
+    pts_ticks: np.ndarray
+    dts_ticks: np.ndarray
+    is_shown: np.ndarray
+    roles: np.ndarray
+    time_base: Fraction
+    frame_seconds: Fraction
+    pts_are_guesses: bool
+
+    def frame_ticks(self) -> tuple[np.ndarray, Fraction]:
+        """(n_frames,) int64 times of the frames in display order, and the seconds of their tick."""
+        for ticks in (self.pts_ticks[self.is_shown], self.dts_ticks[self.is_shown]):
+            if NO_TICKS not in ticks:
+                return np.sort(ticks), self.time_base
+        return np.arange(len(ticks)), self.frame_seconds
+
+    def frame_times(self) -> np.ndarray:
+        """See `frame_times`."""
+        ticks, seconds = self.frame_ticks()
+        return ticks.astype(np.float64) * seconds.numerator / seconds.denominator
+
+
+def scan_packets(path: str | Path, *, with_roles: bool = True) -> PacketTable:
+    """Read all packets of a video once, keeping of each a few bytes.
+
+    Args:
+        path: Video file.
+        with_roles: Whether to read the packets' roles too; without, they are all unknown.
+
+    Raises:
+        ProbeError: As `frame_times`.
+    """
     with open_video(path) as (container, stream):
-        shown = [(packet.pts, packet.dts) for packet in _packets(container, stream) if not packet.is_discard]
-        if not shown:
+        scan = _Scan(container, stream, role_reader(stream.codec_context) if with_roles else None)
+        for packet in _packets(container, stream):
+            scan.add(packet)
+        return scan.table()
+
+
+class _Scan:
+    """Gathers a `PacketTable`, packet by packet."""
+
+    def __init__(
+        self, container: InputContainer, stream: VideoStream, role_of: Callable[[av.Packet], Role] | None = None
+    ):
+        self._stream = stream
+        self._role_of = role_of
+        self._pts_are_guesses = container.format.name == "avi"
+        # arrays, not lists of objects: ten hours are two million packets
+        self._pts, self._dts, self._is_shown, self._roles = array("q"), array("q"), bytearray(), bytearray()
+
+    def add(self, packet: av.Packet) -> None:
+        self._pts.append(NO_TICKS if packet.pts is None else packet.pts)
+        self._dts.append(NO_TICKS if packet.dts is None else packet.dts)
+        self._is_shown.append(not packet.is_discard)
+        self._roles.append(Role.UNKNOWN if self._role_of is None else self._role_of(packet))
+
+    def table(self) -> PacketTable:
+        if not any(self._is_shown):
             raise ProbeError(NO_FRAMES, "the video stream holds no frames")
-        ticks, time_base = _display_ticks(shown, stream)
-        return np.asarray(ticks, np.float64) * time_base.numerator / time_base.denominator
+        return PacketTable(
+            np.array(self._pts, np.int64),
+            np.array(self._dts, np.int64),
+            np.array(self._is_shown, bool),
+            np.array(self._roles, np.uint8),
+            self._stream.time_base,
+            1 / (self._stream.average_rate or _RAW_FPS),
+            self._pts_are_guesses,
+        )
 
 
 def probe_image(path: str | Path) -> VideoInfo:
@@ -209,12 +290,3 @@ def _first_frame(packet: av.Packet) -> av.VideoFrame | None:
         return next(iter(packet.decode()), None)
     except av.FFmpegError:
         return None
-
-
-def _display_ticks(shown: list[tuple[int | None, int | None]], stream: VideoStream) -> tuple[list[int], Fraction]:
-    """Times of frames in display order as whole multiples of a time base, from each packet's `(pts, dts)`."""
-    pts, dts = zip(*shown, strict=True)
-    for ticks in (pts, dts):
-        if None not in ticks:
-            return sorted(ticks), stream.time_base
-    return list(range(len(shown))), 1 / (stream.average_rate or _RAW_FPS)

@@ -1,11 +1,15 @@
+import av
+import cv2
 import numpy as np
 import pytest
 from conftest import grey_frames, write_video
 from PIL import Image
 from tiny_videos import turn_clockwise
+from tiny_videos import write_video as write_noise_video
 
 from preprocess.decode import read_frames, read_image
-from preprocess.probe import ProbeError
+from preprocess.packet_roles import Role
+from preprocess.probe import ProbeError, scan_packets
 
 
 def levels(path, indices):
@@ -96,3 +100,131 @@ def test_exif_orientation(tmp_path):
     assert pixels.shape == (8, 6, 3)
     assert pixels[0, -1].min() == 255
     assert pixels[0, 0].max() == 0
+
+
+# --- exactness: what is not needed is not decoded, and no pixel changes -------------------------------------
+
+X264 = "keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0"
+X265 = "log-level=none:keyint=12:min-keyint=12:scenecut=0:bframes=3:b-adapt=0"
+
+
+def x264(params: str = "", **values) -> dict:
+    return {"codec": "libx264", "options": {"x264-params": f"{X264}:{params}"}, **values}
+
+
+def x265(params: str = "", **values) -> dict:
+    return {"codec": "libx265", "options": {"x265-params": f"{X265}:{params}"}, **values}
+
+
+# name -> how it is written, and the roles that its packets are known to have; none: all is decoded
+F, M, U = Role.STARTS_AFRESH, Role.MAY_BE_NEEDED, Role.UNREFERENCED
+FOLLOWED = {
+    "plain.mp4": (x264("bframes=0"), {F, M}),
+    "b_frames.mp4": (x264("b-pyramid=none"), {F, M, U}),
+    "pyramid.mkv": (x264("b-pyramid=normal:ref=5"), {F, M, U}),
+    "pyramid.ts": (x264("b-pyramid=strict"), {F, M, U}),
+    "annex_b.mkv": (x264("annexb=1:repeat-headers=1"), {F, M, U}),
+    "open_gop.mp4": (x264("open-gop=1"), {F, M, U}),
+    "intra_refresh.mp4": (x264("intra-refresh=1"), {F, M, U}),
+    "slices.mp4": (x264("slices=3:weightp=2"), {F, M, U}),
+    "444.mp4": (x264(pixel_format="yuv444p"), {F, M, U}),
+    "scaling_lists.mp4": (x264("cqm=jvt"), {F, M, U}),
+    "10_bit.mkv": (x264(pixel_format="yuv420p10le"), {F, M, U}),
+    "lossless.mp4": (x264("qp=0"), {F, M}),
+    "variable_rate.mp4": (x264(times_ms=[40 * i + 13 * (i % 3) + 500 * (i > 20) for i in range(40)]), {F, M, U}),
+    "late_start.mkv": (x264(times_ms=[5000 + 40 * i for i in range(40)]), {F, M, U}),
+    "hevc.mp4": (x265(), {F, M, U}),
+    "hevc_closed.ts": (x265("open-gop=0"), {F, M, U}),
+    "hevc_layers.mkv": (x265("temporal-layers=3:open-gop=0"), {F, M, U}),
+    "vp9.webm": ({"codec": "libvpx-vp9", "options": {"g": "12", "lag-in-frames": "8"}}, {F, M}),
+    "av1.mkv": ({"codec": "libsvtav1", "options": {"g": "12", "preset": "12"}}, {F, M}),
+    "av1.mp4": ({"codec": "libsvtav1", "options": {"g": "12", "preset": "12"}}, {F, M}),
+}
+DECODED_WHOLE = {
+    "interlaced.mp4": x264("interlaced=1"),
+    "reordered.avi": x264(),
+    "raw.h264": x264(),
+    "mpeg4.mp4": {"codec": "mpeg4", "max_b_frames": 2},
+    "mpeg4.avi": {"codec": "mpeg4", "max_b_frames": 2},
+    "mpeg2.ts": {"codec": "mpeg2video", "max_b_frames": 2},
+    "mjpeg.mov": {"codec": "mjpeg", "pixel_format": "yuvj420p"},
+    "animation.gif": {"codec": "gif", "pixel_format": "rgb8"},
+    "vp8.webm": {"codec": "libvpx"},
+}
+FRAME_SETS = {
+    "first": [0],
+    "one": [17],
+    "last": [39],
+    "every": range(40),
+    "tenth": range(0, 40, 10),
+    "random": [5, 6, 21, 22, 23, 38],
+}
+
+
+def decoded_whole(path) -> dict[int, np.ndarray]:
+    """All frames by their place in display order, decoded with nothing left out."""
+    frames = {}
+    with av.open(str(path)) as container:
+        container.streams.video[0].codec_context.thread_count = 1
+        for packet in container.demux(video=0):
+            try:
+                for frame in packet.decode():
+                    frames[len(frames)] = np.rot90(frame.to_ndarray(format="rgb24"), round(frame.rotation / 90))
+            except av.FFmpegError:
+                continue
+    return frames
+
+
+def assert_same_frames(path, monkeypatch=None) -> None:
+    """`read_frames` gives every set of frames as they come when all is decoded; with `monkeypatch`, without that."""
+    whole = decoded_whole(path)
+    if monkeypatch:
+        monkeypatch.setattr("preprocess.decode._decode_all", lambda path: pytest.fail("decodes everything"))
+    for name, indices in FRAME_SETS.items():
+        chosen = dict(read_frames(path, indices))
+        assert list(chosen) == [index for index in indices if index in whole], name
+        for index, frame in chosen.items():
+            assert np.array_equal(frame, whole[index]), (name, index)
+
+
+@pytest.mark.parametrize("name", FOLLOWED)
+def test_decoding_what_is_needed_changes_no_pixel(tmp_path, name, monkeypatch):
+    values, roles = FOLLOWED[name]
+    path = write_noise_video(tmp_path / name, n_frames=40, size=(96, 128), **values)
+    found = scan_packets(path).roles
+    assert {Role(role) for role in found} == roles
+    assert_same_frames(path, monkeypatch)
+
+
+@pytest.mark.parametrize("name", DECODED_WHOLE)
+def test_what_cannot_be_followed_is_decoded_whole(tmp_path, name):
+    path = write_noise_video(tmp_path / name, n_frames=40, size=(96, 128), **DECODED_WHOLE[name])
+    assert_same_frames(path)
+
+
+@pytest.mark.parametrize("is_turned", [False, True])
+@pytest.mark.parametrize("size", [(81, 144), (108, 192), (180, 320)])
+def test_shrunken_frames_are_area_averages_in_their_place(tmp_path, size, is_turned):
+    y, x = np.mgrid[:360, :640]
+    spot = 200 * np.exp(-((x - 430.3) ** 2 + (y - 101.6) ** 2) / 400) + 20
+    stripes = 60 * ((x // 7 + y // 11) % 2)
+    frames = np.repeat((np.maximum(spot, stripes)).astype(np.uint8)[None, :, :, None], 3, axis=3).repeat(2, axis=0)
+    path = write_video(tmp_path / "video.mp4", frames)
+    if is_turned:
+        turn_clockwise(path)
+        size = size[::-1]
+    whole = dict(read_frames(path, [1]))[1]
+    expected = cv2.resize(whole, size[::-1], interpolation=cv2.INTER_AREA).astype(float)
+    shrunken = dict(read_frames(path, [1], size=size))[1]
+    assert shrunken.shape == (*size, 3)
+    assert shrunken.flags.c_contiguous
+    assert np.abs(shrunken - expected).mean() < 2
+    assert np.array_equal(shrunken, dict(read_frames(path, [0, 1], size=size))[1])
+    for axis in (0, 1):  # no shift: the spot's centre of mass
+        places = np.arange(size[axis]).reshape((-1, 1) if axis == 0 else (1, -1))
+        centres = [np.average(places + 0 * bright, weights=bright) for bright in _above_100(shrunken, expected)]
+        assert centres[0] == pytest.approx(centres[1], abs=0.03)
+
+
+def _above_100(*images: np.ndarray) -> list[np.ndarray]:
+    return [np.clip(image[..., 1].astype(float) - 100, 0, None) for image in images]

@@ -20,9 +20,13 @@ def write_video(
     max_b_frames: int = 0,
     pixel_format: str = "yuv420p",
     title: str | None = None,
+    options: dict[str, str] | None = None,
     **container: object,
 ) -> Path:
-    """Write a video of `n_frames` frames of `(height, width)` at 25 frames a second, or at the times given."""
+    """Write a video of `n_frames` frames of `(height, width)` at 25 frames a second, or at the times given.
+
+    `options` are the encoder's.
+    """
     path = Path(path)
     path.parent.mkdir(parents=True, exist_ok=True)
     height, width = size
@@ -31,7 +35,7 @@ def write_video(
     with av.open(str(path), "w", **container) as output:
         if title:
             output.metadata["title"] = title
-        stream = output.add_stream(codec, rate=25)
+        stream = output.add_stream(codec, rate=25, options=options)
         stream.height, stream.width, stream.pix_fmt = height, width, pixel_format
         stream.codec_context.max_b_frames = max_b_frames
         stream.codec_context.thread_count = 1
