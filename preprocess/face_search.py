@@ -14,7 +14,7 @@ import numpy as np
 
 from preprocess.cli import VIDEO_SECONDS
 from preprocess.decode import frames_of
-from preprocess.tracks import colour_histogram
+from preprocess.tracks import colour_histogram, looks_of
 from preprocess.workers import map_videos
 
 if TYPE_CHECKING:  # it imports PyTorch, which workers that only decode do without
@@ -46,6 +46,7 @@ class SearchedFrame:
         boxes: (n, 4) x0, y0, x1, y1 in frame pixels; may reach beyond the frame.
         scores: (n,) in [0, 1].
         points: (n, 5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth (as seen in the image).
+        looks: (n, 96) `looks_of` the boxes; None when nobody is to be compared.
     """
 
     frame_index: int
@@ -53,6 +54,7 @@ class SearchedFrame:
     boxes: np.ndarray
     scores: np.ndarray
     points: np.ndarray
+    looks: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -134,11 +136,19 @@ def _batches(item: tuple[dict, Iterable[int], tuple[int, int]], *, root: Path, b
 
 
 def _search(batch: _Batch, video: dict, detector: FaceDetector) -> list[SearchedFrame]:
-    found = detector.detect(batch.frames, (video["height"], video["width"]))
-    return [
-        SearchedFrame(index, histogram, faces.boxes, faces.scores, faces.points)
-        for index, histogram, faces in zip(batch.frame_indices, batch.histograms, found, strict=True)
-    ]
+    height, width = video["height"], video["width"]
+    searched = []
+    for index, frame, histogram, faces in zip(
+        batch.frame_indices,
+        batch.frames,
+        batch.histograms,
+        detector.detect(batch.frames, (height, width)),
+        strict=True,
+    ):
+        to_searched = np.tile([frame.shape[1] / width, frame.shape[0] / height], 2)
+        looks = looks_of(frame, faces.boxes * to_searched)
+        searched.append(SearchedFrame(index, histogram, faces.boxes, faces.scores, faces.points, looks))
+    return searched
 
 
 @cache

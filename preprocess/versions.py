@@ -7,7 +7,7 @@ everything below it, while other edits in the code rerun nothing.
 SYNTHETIC = 2
 INDEX = 2
 FRAMES = 1
-FACES = 1
+FACES = 2
 CROPS = 2
 LANDMARKS = 1
 MASKS = 1
