@@ -125,9 +125,16 @@ def _semantic_mistakes(config: dict) -> list[str]:
     for name, experiment in config.get("experiments", {}).items():
         for role in ("train", "test"):
             for position, dataset in enumerate(experiment[role]):
+                key = f"experiments.{name}.{role}.{position}"
                 if dataset not in datasets:
-                    key = f"experiments.{name}.{role}.{position}"
                     mistakes.append(f"{key}: no data set {dataset!r}{_nearest(dataset, sorted(datasets))}")
+                    continue
+                splits = datasets[dataset].get("index", {}).get("splits")
+                if splits is not None and role not in splits:
+                    mistakes.append(
+                        f"{key}: data set {dataset!r} leaves its {role} split out: datasets.{dataset}.index.splits is "
+                        f"{splits}; add {role!r} to it, or name another data set"
+                    )
     for name, dataset in datasets.items():
         if "synthetic" in dataset and dataset["layout"] not in ("faceforensics", "celebdf", "dfdc"):
             mistakes.append(

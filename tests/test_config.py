@@ -79,6 +79,11 @@ def change(config, path, value):
         ("experiments.ucf_multi.test", [], ["experiments.ucf_multi.test", "at least one"]),
         ("experiments.ucf_multi.detector", "ufc", ["experiments.ucf_multi.detector", '"ufc"', "ucf"]),
         ("experiments.ucf_multi.settings.epoch", 3, ["'epoch'", "did you mean 'epochs'?"]),
+        (
+            "datasets.ff_synthetic.index.splits",
+            ["train", "val"],
+            ["experiments.ucf_multi.test.0", "datasets.ff_synthetic.index.splits is ['train', 'val']", "add 'test'"],
+        ),
         ("landmarks.predictor", "no/such.dat", ["landmarks.predictor", "no/such.dat", "81-point"]),
         ("datasets.ff_synthetic.layout", "videos", ["datasets.ff_synthetic.layout", "synthetic"]),
     ],
