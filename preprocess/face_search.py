@@ -9,7 +9,6 @@ from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import cv2
 import numpy as np
 
 from preprocess.cli import VIDEO_SECONDS
@@ -123,11 +122,10 @@ def _batches(item: tuple[dict, Iterable[int], tuple[int, int]], *, root: Path, b
     """Decoded frames of a video at the size that is searched; runs in a worker."""
     video, frame_indices, size = item
     batch = _Batch([], [], [])
-    for index, frame in frames_of(video, root, frame_indices):
-        shrunken = frame if frame.shape[:2] == size else cv2.resize(frame, size[::-1], interpolation=cv2.INTER_AREA)
+    for index, frame in frames_of(video, root, frame_indices, size=size):
         batch.frame_indices.append(index)
-        batch.frames.append(shrunken)
-        batch.histograms.append(colour_histogram(shrunken))
+        batch.frames.append(frame)
+        batch.histograms.append(colour_histogram(frame))
         if len(batch.frames) == batch_size:
             yield batch
             batch = _Batch([], [], [])
