@@ -52,11 +52,19 @@ class CropWindow:
         side = max(1, round(float((corners[1] - corners[0]).max()) * (1 + 2 * self.margin)))
         x0, y0 = np.round(centre - side / 2).astype(int)
         window = _cut_rotated(image, x0, y0, side, rotation_degrees) if rotation_degrees else _cut(image, x0, y0, side)
-        shrinks = side > self.size
-        pixels = cv2.resize(
-            window, (self.size, self.size), interpolation=cv2.INTER_AREA if shrinks else cv2.INTER_LINEAR
-        )
+        pixels = _resample(window, self.size)
         return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels
+
+
+def _resample(window: np.ndarray, side: int) -> np.ndarray:
+    """A square of pixels, resampled to another side."""
+    size = (side, side)
+    if len(window) <= side:
+        return cv2.resize(window, size, interpolation=cv2.INTER_LINEAR)
+    if len(window) % side == 0:
+        return cv2.resize(window, size, interpolation=cv2.INTER_AREA)
+    # OpenCV takes two thirds of the time for floats that it takes for bytes, to the same result
+    return cv2.convertScaleAbs(cv2.resize(window.astype(np.float32), size, interpolation=cv2.INTER_AREA))
 
 
 def _cut(image: np.ndarray, x0: int, y0: int, side: int) -> np.ndarray:

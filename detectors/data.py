@@ -348,7 +348,9 @@ def default_workers(threads: int, device: str) -> int:
 
 def to_tensor(image: np.ndarray) -> Tensor:
     """(height, width, 3) uint8 to (3, height, width)."""
-    return torch.from_numpy(np.ascontiguousarray(image.transpose(2, 0, 1)))
+    planes = np.empty((3, *image.shape[:2]), np.uint8)
+    cv2.split(image, list(planes))  # a quarter of the time of copying the transposed array
+    return torch.from_numpy(planes)
 
 
 def _start_worker(_: int) -> None:

@@ -40,7 +40,8 @@ ENCODING = "zstd of row differences of green, red - green, blue - green"
 # Higher levels gain less than 2 % in size; see docs/performance.md. Its calls share no state and release the GIL.
 _ZSTD = pa.Codec("zstd", compression_level=1)
 
-_BLOCK_ROWS = 4096  # crops whose columns are packed at once
+_BLOCK_SUM_ROWS = 24  # image rows of a block, see `_sum_rows`
+_PACKED_CROPS = 4096  # crops whose columns are packed at once
 
 
 @dataclass(frozen=True)
@@ -107,10 +108,24 @@ def decode_crop(encoded: bytes | np.ndarray, size: tuple[int, int] | np.ndarray)
     planes = np.frombuffer(_ZSTD.decompress(encoded, 3 * height * width), np.uint8).reshape(3, height, width)
     green = planes[0]
     image = cv2.merge([planes[1] + green, green, planes[2] + green])
-    # a third of the time of np.cumsum, which does not go row by row
-    for above, row in pairwise(image):
-        np.add(above, row, out=row)
+    _sum_rows(image.reshape(height, -1))
     return image
+
+
+def _sum_rows(rows: np.ndarray) -> None:
+    """`np.cumsum(rows, axis=0, out=rows)` in a sixth of its time, modulo 256; rows is (height, n) uint8.
+
+    Blocks of rows are summed side by side, then each takes up the last row of the block before it: few calls, whole
+    rows each.
+    """
+    n_blocks = len(rows) // _BLOCK_SUM_ROWS
+    blocks = rows[: n_blocks * _BLOCK_SUM_ROWS].reshape(n_blocks, _BLOCK_SUM_ROWS, rows.shape[1])
+    for row in range(1, _BLOCK_SUM_ROWS):
+        blocks[:, row] += blocks[:, row - 1]
+    for before, block in pairwise(blocks):
+        block += before[-1]
+    for row in range(max(1, n_blocks * _BLOCK_SUM_ROWS), len(rows)):
+        rows[row] += rows[row - 1]
 
 
 def encode_png(image: np.ndarray, level: int = 1) -> bytes:
@@ -162,7 +177,7 @@ def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None
             images.append(crop.encoded)
             videos.setdefault(crop.video_id, len(videos))
             rows.append(replace(crop, encoded=b""))
-            if len(rows) == _BLOCK_ROWS:
+            if len(rows) == _PACKED_CROPS:
                 blocks.append(_columns(rows, videos))
                 rows = []
         images.close()

@@ -19,6 +19,7 @@ from detectors.data import (
     draw_rows,
     make_loader,
     split_for_training,
+    to_tensor,
     training_methods,
 )
 from preprocess.cli import UserError
@@ -156,6 +157,23 @@ def test_augmentation_is_the_generators_and_stays_an_image():
     assert all(-10 <= rotation <= 10 for rotation, _ in geometry)
     assert 70 < sum(flip for _, flip in geometry) < 130
     assert 70 < sum(rotation != 0 for rotation, _ in geometry) < 130
+
+
+@pytest.mark.parametrize("side", [30, 40, 41, 57, 80, 97])
+def test_windows_are_resampled_by_area_or_linearly(side):
+    image = np.random.default_rng(side).integers(0, 256, (120, 120, 3), np.uint8)
+    cut = CropWindow(margin=0.0, size=40).cut(image, (10, 10, 10 + side, 10 + side), np.eye(2, 3))
+    method = cv2.INTER_AREA if side > 40 else cv2.INTER_LINEAR
+    expected = cv2.resize(image[10 : 10 + side, 10 : 10 + side], (40, 40), interpolation=method)
+    difference = np.abs(cut.astype(int) - expected)
+    assert difference.max() <= 1, "rounding"
+    assert difference.mean() < 0.01
+
+
+def test_tensors_hold_the_planes_of_an_image():
+    image = pattern(5, 7)
+    for view in (image, image[:, ::-1], image[1:4, 2:6]):
+        assert np.array_equal(to_tensor(view).numpy(), view.transpose(2, 0, 1))
 
 
 def test_rows_are_read_as_the_whole_file_reads_them(tmp_path):
