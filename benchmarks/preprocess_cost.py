@@ -1,0 +1,163 @@
+"""What the stages cost next to bare decoding: `python benchmarks/preprocess_cost.py WORK CLIP... --predictor FILE.dat`.
+
+From each clip (film, with faces; drawn content decodes too cheaply to compare with) two collections are made in
+WORK, once: one like FaceForensics++ (a real video and a fake of each of four methods, with mask videos, H.264 at crf
+23, 300 frames) and one of the same real videos alone. The stages index to masks run on them as the workflow runs
+them. The baseline is bare decoding: PyAV decodes every video from its beginning to the last of the sampled frames,
+and turns these to RGB. Both are CPU-seconds of all processes, on one worker; the baseline runs before and after the
+stages. What a stage costs on a shard without videos (starting Python, importing) is measured apart and taken off: a
+shard of hundreds of videos pays it once.
+"""
+
+from __future__ import annotations
+
+import argparse
+import itertools
+import json
+from collections.abc import Iterator
+from pathlib import Path
+
+import av
+import cv2
+import numpy as np
+import pyarrow.parquet as pq
+from measure import STAGES, own_cpu_seconds, stage_cost
+
+from preprocess.frames import FramesSettings, sample_frames
+
+N_FRAMES = 300
+METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
+
+
+def main() -> None:
+    """Command line of the benchmark."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("work", type=Path, help="folder for collections and results")
+    parser.add_argument("clips", type=Path, nargs="+", help="video files with faces")
+    parser.add_argument("--predictor", required=True, type=Path, help="81-point predictor, dlib's .dat format")
+    parser.add_argument("--height", type=int, default=720, help="shorter side to scale the clips to (default: 720)")
+    parser.add_argument("--frames", type=int, default=32, help="frames sampled of each video (default: 32)")
+    parser.add_argument("--json", type=Path, help="file to write the figures to")
+    args = parser.parse_args()
+    results = {}
+    for kind in ("paired", "unpaired"):
+        root = args.work / f"{kind}_{args.height}"
+        make_collection(root, args.clips, args.height, paired=kind == "paired")
+        results[kind] = measure(root, args)
+        print_table(f"{kind}, {args.height}p", results[kind])
+    if args.json:
+        args.json.write_text(json.dumps(results, indent=2))
+
+
+def make_collection(root: Path, clips: list[Path], height: int, *, paired: bool) -> None:
+    """Write the collection in FaceForensics++'s tree, if it is not there."""
+    if (root / "train.json").exists():
+        return
+    names = [f"{number:03d}" for number in range(len(clips))]
+    for name, clip in zip(names, clips, strict=True):
+        print(f"encoding {clip.name} for {root}", flush=True)
+        for method in ("youtube", *METHODS) if paired else ("youtube",):
+            sequences = "original_sequences" if method == "youtube" else "manipulated_sequences"
+            file = f"{name}.mp4" if method == "youtube" else f"{name}_{name}.mp4"
+            frames = scaled_frames(clip, height)
+            if method != "youtube":
+                strength = 3 + 2 * METHODS.index(method)
+                encode(
+                    root / sequences / method / "masks/videos" / file,
+                    (manipulated(frame, index, strength)[1] for index, frame in enumerate(frames)),
+                )
+                frames = scaled_frames(clip, height)
+                frames = (manipulated(frame, index, strength)[0] for index, frame in enumerate(frames))
+            encode(root / sequences / method / "c23/videos" / file, frames)
+    pairs = [[name, name] for name in names]
+    for split, chosen in (("val", []), ("test", []), ("train", pairs)):
+        (root / f"{split}.json").write_text(json.dumps(chosen))
+
+
+def scaled_frames(clip: Path, height: int) -> Iterator[np.ndarray]:
+    """300 frames of the clip, played to and fro, with the shorter side at `height`."""
+    with av.open(str(clip)) as container:
+        once = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
+    scale = height / min(once[0].shape[:2])
+    size = [round(side * scale / 2) * 2 for side in once[0].shape[1::-1]]
+    for frame in itertools.islice(itertools.cycle(once + once[::-1]), N_FRAMES):
+        yield cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+
+
+def manipulated(frame: np.ndarray, index: int, strength: int) -> tuple[np.ndarray, np.ndarray]:
+    """The frame, blurred in an ellipse that moves about its middle, and the ellipse as a white mask."""
+    height, width = frame.shape[:2]
+    centre = round(width * (0.5 + 0.02 * np.sin(index / 9))), round(height * (0.45 + 0.02 * np.cos(index / 7)))
+    mask = np.zeros_like(frame)
+    cv2.ellipse(mask, centre, (round(0.12 * height), round(0.16 * height)), 0, 0, 360, (255, 255, 255), -1)
+    return np.where(mask > 0, cv2.GaussianBlur(frame, (0, 0), strength), frame), mask
+
+
+def encode(path: Path, frames: Iterator[np.ndarray]) -> None:
+    """Write frames as H.264 at crf 23, x264's other settings as they come."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    first = next(frames)
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("libx264", rate=25, options={"crf": "23"})
+        stream.height, stream.width, stream.pix_fmt = *first.shape[:2], "yuv420p"
+        for frame in itertools.chain([first], frames):
+            container.mux(stream.encode(av.VideoFrame.from_ndarray(frame, format="rgb24")))
+        container.mux(stream.encode())
+
+
+def measure(root: Path, args: argparse.Namespace) -> dict:
+    """CPU-seconds of bare decoding and of every stage."""
+    data = root / "data"
+    videos = sorted(path for path in root.glob("*/*/c23/videos/*.mp4"))
+
+    def stage_cpu_s(shard: str) -> dict[str, float]:
+        settings = {"frames": {"n_frames": args.frames}}
+        options = {"layout": "faceforensics", "settings": settings, "predictor": str(args.predictor), "shard": shard}
+        return {stage: stage_cost(stage, data, root, **options).cpu_seconds for stage in STAGES}
+
+    before = bare_decoding(videos, args.frames)
+    stages = stage_cpu_s("0000")
+    after = bare_decoding(videos, args.frames)
+    empty = stage_cpu_s("empty")
+    return {
+        "videos": len(videos),
+        "crops": pq.read_metadata(data / "landmarks/c/0000.parquet").num_rows,
+        "bare_decoding_cpu_s": [before, after],
+        "start_cpu_s": empty,
+        "stage_cpu_s": {stage: stages[stage] - empty[stage] for stage in STAGES},
+    }
+
+
+def bare_decoding(videos: list[Path], n_frames: int) -> float:
+    """CPU-seconds to decode the sampled frames of the videos to RGB in one forward pass over each."""
+    begin = own_cpu_seconds()
+    for path in videos:
+        wanted = set(sample_frames(N_FRAMES, FramesSettings(n_frames=n_frames)).tolist())
+        with av.open(str(path)) as container:
+            container.streams.video[0].codec_context.thread_count = 1
+            for index, frame in enumerate(container.decode(video=0)):
+                if index in wanted:
+                    frame.to_ndarray(format="rgb24")
+                if index == max(wanted):
+                    break
+    return own_cpu_seconds() - begin
+
+
+def print_table(title: str, result: dict) -> None:
+    """Print the stages, each with its ratio to bare decoding."""
+    baseline = sum(result["bare_decoding_cpu_s"]) / 2
+    print(f"\n{title}: {result['videos']} videos, {result['crops']} crops")
+    print("| stage | CPU-s a video | to bare decoding | start, CPU-s a shard |\n|---|---|---|---|")
+    print(f"| bare decoding | {baseline / result['videos']:.3f} | 1.00 | |")
+    for stage in STAGES:
+        seconds = result["stage_cpu_s"][stage]
+        start = result["start_cpu_s"][stage]
+        print(f"| {stage} | {seconds / result['videos']:.3f} | {seconds / baseline:.2f} | {start:.1f} |")
+    total = sum(result["stage_cpu_s"][stage] for stage in STAGES[1:])
+    print(f"| **frames to masks** | {total / result['videos']:.3f} | **{total / baseline:.2f}** | |")
+    spread = max(result["bare_decoding_cpu_s"]) / min(result["bare_decoding_cpu_s"])
+    print(f"\nbaseline before and after the stages differ by a factor of {spread:.2f}", flush=True)
+
+
+if __name__ == "__main__":
+    main()
