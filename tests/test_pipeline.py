@@ -22,6 +22,8 @@ from preprocess.tracks import box_iou
 DATASETS = tuple(SMALL_CONFIG["datasets"])
 # truth boxes less visible than this stand for faces that have left the picture
 VISIBLE = 0.9
+# of two people in one place, only the one in front can have been found
+SEEN = 0.4
 
 
 @pytest.fixture(scope="session")
@@ -64,6 +66,7 @@ def crops_with_truth(run, truth, index):
             for row in range(len(crops)):
                 video = index[crops.video_id[row]]
                 people = truth[video["dataset"], video["path"], int(crops.frame_index[row])]
+                people = [person for person in people if person["visible"] >= SEEN]
                 overlap = box_iou(crops.box[row][None], corners(people))[0]
                 matched.append((path, row, video, people[int(overlap.argmax())], float(overlap.max())))
     return matched
@@ -125,6 +128,11 @@ def test_no_false_faces_and_no_track_switches(crops_with_truth):
         with CropReader(path) as crops:
             people_of_track[video["video_id"], int(crops.track_id[row])].add(person["track_id"])
     assert [track for track, people in people_of_track.items() if len(people) > 1] == []
+    shown = defaultdict(set)
+    for _, _, video, person, _ in crops_with_truth:
+        shown[video["video_id"]].add((person["scene"], person["track_id"]))
+    cuts = [video for video, seen in shown.items() if seen == {(0, 0), (1, 1)}]
+    assert len(cuts) == 3, "Celeb-DF has a clip with a cut, DFDC has one and its fake"
     two_people = {video for video, _ in people_of_track if (video, 1) in people_of_track}
     assert two_people, "the collections hold clips with two people"
 
