@@ -8,7 +8,10 @@ decode, and mangles rotated videos (docs/decoding.md has the figures).
 
 from __future__ import annotations
 
+import itertools
+from collections import deque
 from collections.abc import Iterable, Iterator
+from fractions import Fraction
 from pathlib import Path
 
 import av
@@ -24,9 +27,11 @@ from preprocess.probe import (
     IMAGE_ERRORS,
     IMAGE_FORMATS,
     NO_TICKS,
+    WITHOUT_PTS,
     PacketTable,
     ProbeError,
     open_video,
+    packets_with_data,
     scan_packets,
 )
 from preprocess.schemas import UNREADABLE
@@ -142,26 +147,33 @@ def _needed_packets(packets: PacketTable, wanted: list[int]) -> np.ndarray | Non
 
 
 def _decode_needed(path: str | Path, packets: PacketTable, needs: np.ndarray) -> Iterator[tuple[float, av.VideoFrame]]:
-    """Frames that the needed packets give, with their times, up to the first one that is damaged."""
+    """Frames that the needed packets give, with their times, up to where the file turns out to be damaged.
+
+    How a decoder conceals damage depends on what it decoded before, wanted or not; so no concealed frame is given.
+    """
     end = int(np.flatnonzero(needs)[-1]) + 1
     with open_video(path) as (container, stream):
         decoder = stream.codec_context
 
         def frames() -> Iterator[av.VideoFrame]:
-            packets_with_data = (packet for packet in container.demux(stream) if packet.size)
-            for packet, need in zip(packets_with_data, needs[:end].tolist(), strict=False):
+            for packet, need in zip(packets_with_data(container, stream), needs[:end].tolist(), strict=False):
                 if need != _DROP:
                     decoder.skip_frame = "NONREF" if need == _PASS else "DEFAULT"
                     yield from decoder.decode(packet)
             yield from decoder.decode(None)  # those that it held back to put them in order
 
+        # a frame may be made from ones that are shown later: it waits for their verdict
+        held = deque()
         try:
             for frame in frames():
                 if frame.is_corrupt or frame.pts is None:
                     return
-                yield frame.pts * packets.time_base.numerator / packets.time_base.denominator, frame
+                held.append(frame)
+                if len(held) > decoder.has_b_frames:
+                    yield _with_seconds(held.popleft(), packets.time_base)
         except av.FFmpegError:
             return
+        yield from (_with_seconds(frame, packets.time_base) for frame in held)
 
 
 def read_image(path: str | Path) -> np.ndarray:
@@ -208,20 +220,21 @@ def _rgb(path: str | Path) -> np.ndarray:
 def _decode_all(path: str | Path) -> Iterator[tuple[float | None, av.VideoFrame]]:
     """Every frame that decodes, with its time if it has one; a packet that the decoder rejects is passed over."""
     with open_video(path) as (container, stream):
-        # AVI stores no display times; FFmpeg makes some up, wrong where frames are reordered
-        packets_have_times = container.format.name != "avi"
-        try:
-            for packet in container.demux(stream):
-                if packet.size and packet.pts is None:
-                    packets_have_times = False  # times of frames are the decoder's guess from here on
-                try:
-                    frames = packet.decode()
-                except av.FFmpegError:
-                    continue
-                for frame in frames:
-                    yield frame.time if packets_have_times else None, frame
-        except av.FFmpegError:
-            return  # the file ends in the middle of a packet
+        packets_have_times = container.format.name not in WITHOUT_PTS
+        for packet in itertools.chain(packets_with_data(container, stream), [None]):  # None: what is held back
+            if packet is not None and packet.pts is None:
+                packets_have_times = False  # times of frames are the decoder's guess from here on
+            try:
+                frames = stream.codec_context.decode(packet)
+            except av.FFmpegError:
+                continue
+            for frame in frames:
+                yield _with_seconds(frame, stream.time_base) if packets_have_times else (None, frame)
+
+
+def _with_seconds(frame: av.VideoFrame, time_base: Fraction) -> tuple[float | None, av.VideoFrame]:
+    """The frame's time on the clock of the stream, and the frame."""
+    return None if frame.pts is None else frame.pts * time_base.numerator / time_base.denominator, frame
 
 
 def _upright(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:

@@ -73,6 +73,8 @@ class _Reader:
     """What the readers share: anything unexpected makes a packet unknown."""
 
     def __call__(self, packet: av.Packet) -> Role:
+        if packet.is_corrupt:  # the container noticed
+            return Role.UNKNOWN
         try:
             return self._role(memoryview(packet))
         except (_UnexpectedError, IndexError):

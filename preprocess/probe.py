@@ -39,6 +39,8 @@ IMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.Decompress
 MAX_SIDE_PX = 65535
 # Frame rate of a stream without any times, the default of FFmpeg's raw demuxers.
 _RAW_FPS = Fraction(25)
+# Containers that store no presentation times: FFmpeg makes some up, wrong where frames are reordered.
+WITHOUT_PTS = {"avi"}
 # In place of a time that a packet does not have.
 NO_TICKS = -(2**63)
 
@@ -115,7 +117,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     with open_video(path) as (container, stream):
         frame = None
         scan = _Scan(container, stream)
-        for packet in _packets(container, stream):
+        for packet in packets_with_data(container, stream):
             if frame is None:
                 frame = _first_frame(packet)
             scan.add(packet)
@@ -168,8 +170,7 @@ class PacketTable:
         roles: uint8 `preprocess.packet_roles.Role`.
         time_base: Seconds of a tick.
         frame_seconds: Seconds of a frame by the stated frame rate, for streams without times.
-        pts_are_guesses: Whether the container stores no presentation times (AVI) and FFmpeg makes some up, wrong
-            where frames are reordered.
+        pts_are_guesses: Whether the container is one of `WITHOUT_PTS`.
     """
 
     pts_ticks: np.ndarray
@@ -205,7 +206,7 @@ def scan_packets(path: str | Path, *, with_roles: bool = True) -> PacketTable:
     """
     with open_video(path) as (container, stream):
         scan = _Scan(container, stream, role_reader(stream.codec_context) if with_roles else None)
-        for packet in _packets(container, stream):
+        for packet in packets_with_data(container, stream):
             scan.add(packet)
         return scan.table()
 
@@ -218,7 +219,7 @@ class _Scan:
     ):
         self._stream = stream
         self._role_of = role_of
-        self._pts_are_guesses = container.format.name == "avi"
+        self._pts_are_guesses = container.format.name in WITHOUT_PTS
         # arrays, not lists of objects: ten hours are two million packets
         self._pts, self._dts, self._is_shown, self._roles = array("q"), array("q"), bytearray(), bytearray()
 
@@ -271,13 +272,19 @@ def _check_sides(height: int, width: int) -> None:
         raise ProbeError(UNREADABLE, f"claims {width} x {height} px; sides of up to {MAX_SIDE_PX} px are read")
 
 
-def _packets(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
-    """Packets with data in file order, up to where the file ends or is cut short."""
+def packets_with_data(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:
+    """Packets with data in file order, up to where the file ends or is cut short.
+
+    Raises:
+        ProbeError: `unreadable`: reading stops with another error.
+    """
     packets = container.demux(stream)
     while True:
         try:
             packet = next(packets)
         except (StopIteration, av.error.InvalidDataError, av.error.EOFError):
+            return
+        except IndexError:  # PyAV at the end of a damaged file in which a new stream has turned up
             return
         except av.FFmpegError as error:
             raise ProbeError(UNREADABLE, f"reading stops with an error: {error.strerror}") from error
