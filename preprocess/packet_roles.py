@@ -6,7 +6,8 @@ Flags of the container say neither for sure: a key frame in its sense may be a r
 pictures, intra refresh), after which frames that the file shows later still need earlier ones. The bitstream
 does say it:
 
-- H.264 (ITU-T H.264, 7.4.1): pictures with `nal_ref_idc` 0 are unreferenced; IDR pictures start afresh.
+- H.264 (ITU-T H.264, 7.4.1): pictures with `nal_ref_idc` 0 are unreferenced; IDR pictures start afresh. Numbers
+  of frames tell whether a reference is lost.
 - HEVC (ITU-T H.265, 7.4.2.2): sub-layer non-reference pictures of the highest temporal sub-layer are unreferenced;
   IDR pictures start afresh, CRA and BLA pictures are not trusted to.
 - VP9 (bitstream specification, 7.2) and AV1 (7.6.3): shown key frames replace every reference and every probability;
@@ -30,6 +31,7 @@ _START_CODE = re.compile(rb"\x00\x00\x01")
 # Profiles whose sequence parameter set states the chroma format (ITU-T H.264, 7.3.2.1.1).
 _H264_CHROMA_PROFILES = {44, 83, 86, 100, 110, 118, 122, 128, 134, 135, 138, 139, 244}
 _H264_SLICE, _H264_IDR, _H264_SPS, _H264_PPS = 1, 5, 7, 8
+_SLICE_HEADER_BYTES = 24  # more than the fields that are read can take
 _H264_HARMLESS = {6, 9, 12}  # SEI, access unit delimiter, filler
 _HEVC_IDR = {19, 20}
 _HEVC_UNREFERENCED = {0, 2, 4, 6, 8}
@@ -162,6 +164,9 @@ def _unescaped(payload: bytes) -> bytes:
 
 
 class _H264Roles(_NalRoles):
+    _frame_number_bits = 0
+    _last_reference = -1  # its `frame_num`
+
     def _read_configuration(self, extradata: bytes) -> int:
         place = 5
         for mask in (0x1F, 0xFF):
@@ -178,8 +183,22 @@ class _H264Roles(_NalRoles):
             raise _UnexpectedError
         if kind not in (_H264_SLICE, _H264_IDR):
             return None
+        bits = _Bits(_unescaped(bytes(nal[1:_SLICE_HEADER_BYTES])))
+        starts_picture = bits.unsigned_golomb() == 0  # number of its first macroblock
+        bits.unsigned_golomb()
+        bits.unsigned_golomb()
+        if starts_picture:
+            self._follow(bits.number(self._frame_number_bits), kind == _H264_IDR, bool(referenced))
         role = Role.MAY_BE_NEEDED if referenced else Role.UNREFERENCED
-        return Role.STARTS_AFRESH if kind == _H264_IDR else role, bool(nal[1] & 0x80)
+        return Role.STARTS_AFRESH if kind == _H264_IDR else role, starts_picture
+
+    def _follow(self, frame_number: int, is_idr: bool, is_referenced: bool) -> None:
+        """Hold `frame_num` to its order (7.4.3): where a reference is lost, decoders conceal it, each in its way."""
+        expected = 0 if is_idr else (self._last_reference + 1) % (1 << self._frame_number_bits)
+        if frame_number != expected:
+            raise _UnexpectedError
+        if is_referenced:
+            self._last_reference = frame_number
 
     def _is_parameter_set(self, nal: memoryview) -> bool:
         return nal[0] & 0x1F in (_H264_SPS, _H264_PPS)
@@ -188,19 +207,19 @@ class _H264Roles(_NalRoles):
         kind, bits = content[0] & 0x1F, _Bits(_unescaped(content[1:]))
         if kind == _H264_PPS:
             return kind, bits.unsigned_golomb()
-        _check_h264_sequence(bits)
+        self._frame_number_bits = _h264_frame_number_bits(bits)
         return kind, 0  # whatever its id: a second one is unexpected
 
 
-def _check_h264_sequence(bits: _Bits) -> None:
-    """Whether an H.264 sequence parameter set describes whole frames without gaps (7.3.2.1.1)."""
+def _h264_frame_number_bits(bits: _Bits) -> int:
+    """Bits of `frame_num` by an H.264 sequence parameter set (7.3.2.1.1) of whole frames without gaps."""
     profile = bits.number(8)
     bits.number(16)
     bits.unsigned_golomb()
     if profile in _H264_CHROMA_PROFILES:
         chroma = bits.unsigned_golomb()
-        if chroma == 3:
-            bits.number(1)
+        if chroma == 3 and bits.number(1):  # colour planes coded apart
+            raise _UnexpectedError
         bits.unsigned_golomb()
         bits.unsigned_golomb()
         bits.number(1)
@@ -208,7 +227,7 @@ def _check_h264_sequence(bits: _Bits) -> None:
             for place in range(12 if chroma == 3 else 8):
                 if bits.number(1):
                     _pass_scaling_list(bits, 16 if place < 6 else 64)
-    bits.unsigned_golomb()
+    frame_number_bits = bits.unsigned_golomb() + 4
     order = bits.unsigned_golomb()
     if order == 0:
         bits.unsigned_golomb()
@@ -225,6 +244,7 @@ def _check_h264_sequence(bits: _Bits) -> None:
     whole_frames_only = bits.number(1)
     if gaps_allowed or not whole_frames_only:
         raise _UnexpectedError
+    return frame_number_bits
 
 
 def _pass_scaling_list(bits: _Bits, n_values: int) -> None:

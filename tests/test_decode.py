@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from conftest import grey_frames, write_video
 from PIL import Image
-from tiny_videos import turn_clockwise
+from tiny_videos import cut_beginning, turn_clockwise
 from tiny_videos import write_video as write_noise_video
 
 from preprocess.decode import read_frames, read_image
@@ -194,6 +194,29 @@ def test_decoding_what_is_needed_changes_no_pixel(tmp_path, name, monkeypatch):
     found = scan_packets(path).roles
     assert {Role(role) for role in found} == roles
     assert_same_frames(path, monkeypatch)
+
+
+@pytest.mark.parametrize("bend", [turn_clockwise, lambda path: cut_beginning(path, 512 * 10)])
+def test_frames_that_are_turned_or_cut_away_change_nothing_of_this(tmp_path, bend, monkeypatch):
+    path = write_noise_video(tmp_path / "video.mp4", n_frames=40, size=(96, 128), **x264("b-pyramid=normal"))
+    bend(path)
+    assert Role.UNREFERENCED in scan_packets(path).roles
+    assert_same_frames(path, monkeypatch)
+
+
+def test_lost_packets_are_lost_alone(tmp_path):
+    path = write_noise_video(tmp_path / "video.mkv", n_frames=40, size=(96, 128), **x264("b-pyramid=normal"))
+    with av.open(str(path)) as whole, av.open(str(tmp_path / "lost.mkv"), "w") as output:
+        stream = output.add_stream_from_template(whole.streams.video[0])
+        for number, packet in enumerate(whole.demux(video=0)):
+            if packet.size and number not in (5, 18, 30):
+                packet.stream = stream
+                output.mux(packet)
+    times, expected = frame_times(tmp_path / "lost.mkv"), frames_by_time(tmp_path / "lost.mkv")
+    assert len(times) == 37
+    for indices in (range(37), range(0, 37, 6), [36]):
+        for index, frame in read_frames(tmp_path / "lost.mkv", indices):
+            assert np.array_equal(frame, expected[times[index]]), index
 
 
 @pytest.mark.parametrize("name", DECODED_WHOLE)
