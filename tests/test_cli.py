@@ -13,7 +13,13 @@ from preprocess.settings import load_settings, settings_json
 
 COMMANDS = (
     *("preprocess.index", "preprocess.frames", "preprocess.faces", "preprocess.crops", "preprocess.landmarks"),
-    *("preprocess.masks", "preprocess.samples", "preprocess.preview", "preprocess.synthetic"),
+    *(
+        "preprocess.masks",
+        "preprocess.samples",
+        "preprocess.preview",
+        "preprocess.export_crops",
+        "preprocess.synthetic",
+    ),
     *("preprocess.train_predictor", "detectors.train", "detectors.predict", "detectors.evaluate"),
 )
 
