@@ -19,22 +19,18 @@ import cv2
 import numpy as np
 from av.video.reformatter import Interpolation, VideoReformatter
 from PIL import Image
-from PIL.Image import Transpose
 
 from preprocess.packet_roles import Role
 from preprocess.probe import (
     EXIF_ORIENTATION,
-    IMAGE_ERRORS,
-    IMAGE_FORMATS,
     NO_TICKS,
     WITHOUT_PTS,
     PacketTable,
-    ProbeError,
+    open_image,
     open_video,
     packets_with_data,
     scan_packets,
 )
-from preprocess.schemas import UNREADABLE
 
 # Two frames are never this close; times that come from the same integer pts agree far better.
 _SAME_TIME_SECONDS = 1e-4
@@ -44,18 +40,20 @@ _DROP, _PASS, _DECODE = range(3)
 _ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 # EXIF orientation -> what turns the image upright
 _TURNS = {
-    2: Transpose.FLIP_LEFT_RIGHT,
-    3: Transpose.ROTATE_180,
-    4: Transpose.FLIP_TOP_BOTTOM,
-    5: Transpose.TRANSPOSE,
-    6: Transpose.ROTATE_270,
-    7: Transpose.TRANSVERSE,
-    8: Transpose.ROTATE_90,
+    2: lambda pixels: cv2.flip(pixels, 1),
+    3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
+    4: lambda pixels: cv2.flip(pixels, 0),
+    5: cv2.transpose,
+    6: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_CLOCKWISE),
+    7: lambda pixels: cv2.flip(cv2.transpose(pixels), -1),
+    8: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_90_COUNTERCLOCKWISE),
 }
+# Rows of an image that are converted at once.
+_STRIP_PX = 256
 
 
 def read_frames(
-    path: str | Path, frame_indices: Iterable[int], *, size: tuple[int, int] | None = None
+    path: str | Path, frame_indices: Iterable[int], *, size: tuple[int, int] | None = None, grey: bool = False
 ) -> Iterator[tuple[int, np.ndarray]]:
     """Decode the chosen frames of a video, in order, and little more than those.
 
@@ -68,11 +66,12 @@ def read_frames(
         frame_indices: Indices into `preprocess.probe.frame_times(path)`, in any order.
         size: (height, width) in px of the display-oriented frame to shrink to, by averaging areas: less work than
             converting the whole frame to RGB and shrinking that. None keeps the frame's own size.
+        grey: Give the luma alone, at full range.
 
     Yields:
-        `(frame_index, frame)` with the frame as RGB uint8 `(height, width, 3)`, display-oriented. A frame that
-        does not decode, or has another size or rotation than the file's first one, is left out: compare with what
-        was asked for.
+        `(frame_index, frame)` with the frame as RGB uint8 `(height, width, 3)`, or `(height, width)` when grey,
+        display-oriented. A frame that does not decode, or has another size or rotation than the file's first one, is
+        left out: compare with what was asked for.
 
     Raises:
         preprocess.probe.ProbeError: The file cannot be opened or holds no video.
@@ -86,6 +85,7 @@ def read_frames(
     if not wanted:
         return
     reformatter = VideoReformatter()
+    pixel_format = "gray" if grey else "rgb24"
     needs = _needed_packets(packets, wanted)
     if needs is not None:
         found = _pick(_decode_needed(path, packets, needs), times, wanted)
@@ -93,10 +93,10 @@ def read_frames(
             index, frame = next(found, (None, None))
             if index != wanted[0]:
                 break  # it did not come; decoding everything may have it
-            yield wanted.pop(0), _upright(frame, reformatter, size)
+            yield wanted.pop(0), _upright(frame, reformatter, size, pixel_format)
     if wanted:
         for index, frame in _pick(_decode_all(path), times, wanted):
-            yield index, _upright(frame, reformatter, size)
+            yield index, _upright(frame, reformatter, size, pixel_format)
 
 
 def _pick(
@@ -180,12 +180,19 @@ def read_image(path: str | Path) -> np.ndarray:
     """Read an image file as RGB uint8 `(height, width, 3)`, turned upright by its EXIF orientation.
 
     Raises:
-        OSError: The file is not an image that Pillow reads, or it is damaged.
+        preprocess.probe.ProbeError: The file is not an image that Pillow reads, is too large, or is damaged.
     """
-    try:
-        return _rgb(path)
-    except IMAGE_ERRORS as error:
-        raise OSError(f"cannot be read as an image: {error}") from error
+    with open_image(path) as image:
+        # Pillow's exif_transpose also writes all the EXIF anew, and fails over entries that do not matter here
+        turn = _TURNS.get(image.getexif().get(EXIF_ORIENTATION))
+        pixels = np.empty((image.height, image.width, 3), np.uint8)
+        # in strips: converting all at once would hold a large photo four times
+        for top in range(0, image.height, _STRIP_PX):
+            strip = image.crop((0, top, image.width, min(top + _STRIP_PX, image.height)))
+            if strip.mode.startswith("I;16"):
+                strip = Image.fromarray((np.asarray(strip) >> 8).astype(np.uint8))
+            pixels[top : top + _STRIP_PX] = np.asarray(strip.convert("RGB"))
+    return turn(pixels) if turn else pixels
 
 
 def frames_of(
@@ -198,23 +205,10 @@ def frames_of(
     """
     path = Path(root) / video["path"]
     if video["kind"] == "image":
-        try:
-            pixels = read_image(path)
-        except OSError as error:
-            raise ProbeError(UNREADABLE, str(error)) from error
+        pixels = read_image(path)
         yield 0, cv2.resize(pixels, size[::-1], interpolation=cv2.INTER_AREA) if size else pixels
     else:
         yield from read_frames(path, frame_indices, size=size)
-
-
-def _rgb(path: str | Path) -> np.ndarray:
-    with Image.open(path, formats=IMAGE_FORMATS) as image:
-        # Pillow's exif_transpose also writes all the EXIF anew, and fails over entries that do not matter here
-        turn = _TURNS.get(image.getexif().get(EXIF_ORIENTATION))
-        upright = image if turn is None else image.transpose(turn)
-        if upright.mode.startswith("I;16"):
-            upright = Image.fromarray((np.asarray(upright) >> 8).astype(np.uint8))
-        return np.asarray(upright.convert("RGB"))
 
 
 def _decode_all(path: str | Path) -> Iterator[tuple[float | None, av.VideoFrame]]:
@@ -237,14 +231,16 @@ def _with_seconds(frame: av.VideoFrame, time_base: Fraction) -> tuple[float | No
     return None if frame.pts is None else frame.pts * time_base.numerator / time_base.denominator, frame
 
 
-def _upright(frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None) -> np.ndarray:
-    """RGB pixels of a frame, display-oriented, in one conversion."""
+def _upright(
+    frame: av.VideoFrame, reformatter: VideoReformatter, size: tuple[int, int] | None, pixel_format: str
+) -> np.ndarray:
+    """Pixels of a frame, display-oriented, in one conversion."""
     turns = round(frame.rotation / 90) % 4  # counter-clockwise
     height, width = size or (None, None)
     if turns % 2:
         height, width = width, height
     # more threads would cost more CPU time than they save, and other videos wait for theirs
     method = Interpolation.AREA if size else Interpolation.BILINEAR
-    rgb = reformatter.reformat(frame, width, height, "rgb24", interpolation=method, threads=1)
-    pixels = rgb.to_ndarray()
+    converted = reformatter.reformat(frame, width, height, pixel_format, interpolation=method, threads=1)
+    pixels = converted.to_ndarray()
     return cv2.rotate(pixels, _ROTATIONS[turns]) if turns else np.ascontiguousarray(pixels)

@@ -363,10 +363,9 @@ def _masks_from_video(
         by_frame.setdefault(int(crops.frame_index[row]), []).append(row)
     masks = {}
     try:
-        for frame_index, frame in read_frames(root / video["mask_path"], sorted(by_frame)):
-            grey = frame.max(axis=2)
+        for frame_index, frame in read_frames(root / video["mask_path"], by_frame, grey=True):
             for row in by_frame[frame_index]:
-                cut = _cut_mask(grey, (video["height"], video["width"]), crops.crop_to_frame[row], crops.size[row])
+                cut = _cut_mask(frame, (video["height"], video["width"]), crops.crop_to_frame[row], crops.size[row])
                 mask = (cut >= settings.mask_video_threshold).astype(np.uint8) * 255
                 masks[row] = (encode_mask(mask), MASK_VIDEO)
     except ProbeError as error:

@@ -296,3 +296,13 @@ def test_shrunken_frames_are_area_averages_in_their_place(tmp_path, size, is_tur
 
 def _above_100(*images: np.ndarray) -> list[np.ndarray]:
     return [np.clip(image[..., 1].astype(float) - 100, 0, None) for image in images]
+
+
+def test_grey_frames_are_the_luma_at_full_range(tmp_path):
+    levels = np.array([0, 64, 128, 255], np.uint8)
+    frames = np.repeat(levels[:, None, None, None], 48, axis=1).repeat(64, axis=2).repeat(3, axis=3)
+    write_video(tmp_path / "a.mp4", frames)
+    found = dict(read_frames(tmp_path / "a.mp4", range(4), grey=True))
+    assert found[0].shape == (48, 64)
+    for index, level in enumerate(levels):
+        assert np.abs(found[index].astype(int) - int(level)).max() <= 3
