@@ -28,14 +28,14 @@ def choose_rows(crops: CropReader, only: str = "", track: int | None = None) -> 
     Raises:
         UserError: There is none.
     """
-    names, video = np.unique(crops.video_id.astype(str), return_inverse=True)
-    wanted = np.array([only in name for name in names], bool)[video]
+    wanted = np.array([only in name for name in crops.video_id], bool)
     if track is not None:
         wanted &= crops.track_id == track
     rows = np.flatnonzero(wanted & (crops.status == OK))
     if n_lost := int(wanted.sum()) - len(rows):
         log.warning("%d crops were lost when they were cut and are left out", n_lost)
     if not len(rows):
+        names = list(dict.fromkeys(crops.video_id))
         tracks = "" if track is None else f" and track {track}"
         raise UserError(
             f"shard {crops.attrs['shard']} of {crops.attrs['dataset']} holds no crop of a video whose id holds "

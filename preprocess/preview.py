@@ -120,13 +120,12 @@ def draw_shard(files: ShardFiles, limits: Limits, *, only: str = "") -> np.ndarr
     """
     width = _LABEL_PX + limits.columns * limits.cell_px
     with CropReader(files.crops) as crops:
-        names = crops.video_id.astype(str)
-        with_crops = [name for name in dict.fromkeys(names.tolist()) if only in name]
+        with_crops = [name for name in dict.fromkeys(crops.video_id) if only in name]
         without = _videos_without_crops(files, set(with_crops), only)
         if not with_crops and not without:
             raise UserError(f"{files.crops} holds no video whose id holds {only!r}; nothing to draw")
         videos = [with_crops[index] for index in _evenly(len(with_crops), limits.videos)]
-        plans = [_plan(crops, np.flatnonzero(names == video), limits) for video in videos]
+        plans = [_plan(crops, np.flatnonzero(crops.video_id == video), limits) for video in videos]
         drawn = [row for plan in plans for track in plan.tracks for row in track.chosen]
         with _Findings(files, crops, drawn) as findings:
             parts = _header(files, crops, with_crops, len(videos), findings.missing, width)
