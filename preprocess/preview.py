@@ -128,7 +128,10 @@ def draw_shard(files: ShardFiles, limits: Limits, *, only: str = "") -> np.ndarr
         plans = [_plan(crops, np.flatnonzero(crops.video_id == video), limits) for video in videos]
         drawn = [row for plan in plans for track in plan.tracks for row in track.chosen]
         with _Findings(files, crops, drawn) as findings:
-            parts = _header(files, crops, with_crops, len(videos), findings.missing, width)
+            what = f"{len(with_crops)} videos with crops" + f" whose id holds {only!r}" * bool(only)
+            if len(videos) < len(with_crops):
+                what += f"; {len(videos)} drawn, evenly chosen, {len(with_crops) - len(videos)} left out"
+            parts = _header(files, crops, what, findings.missing, width)
             lost_frames = _lost_frames(files, set(videos))
             for video, plan in zip(videos, plans, strict=True):
                 parts.append(_video_strip(video, plan, lost_frames[video], width))
@@ -288,14 +291,11 @@ def _evenly(count: int, wanted: int) -> np.ndarray:
     return np.unique(np.linspace(0, count - 1, min(count, wanted)).round().astype(int)) if count else np.zeros(0, int)
 
 
-def _header(
-    files: ShardFiles, crops: CropReader, with_crops: list[str], n_drawn: int, missing: list[str], width: int
-) -> list[np.ndarray]:
+def _header(files: ShardFiles, crops: CropReader, what: str, missing: list[str], width: int) -> list[np.ndarray]:
     """What the picture shows of what there is, and what its colours mean."""
     n_lost = int((crops.status != OK).sum())
-    left_out = f"; {n_drawn} drawn, evenly chosen, {len(with_crops) - n_drawn} left out" * (n_drawn < len(with_crops))
     title = f"{crops.attrs['dataset']}, shard {crops.attrs['shard']}: {len(crops)} crops"
-    title += f" ({n_lost} lost)" * bool(n_lost) + f", {len(with_crops)} videos with crops{left_out}"
+    title += f" ({n_lost} lost)" * bool(n_lost) + f"; {what}"
     lines = [title] + [f"no {stage} yet: {getattr(files, stage)} is absent" for stage in missing]
     legend = Image.new("RGB", (width, _LINE_PX + 8), _BACKGROUND)
     draw = ImageDraw.Draw(legend)
