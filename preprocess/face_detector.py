@@ -9,10 +9,18 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 import torch
-from facenet_pytorch import MTCNN
+from torchvision.ops import batched_nms
 
-# MTCNN's first network looks at 12 x 12 px; below this side of a face its boxes are too coarse.
-_DETECTION_FACE_PX = 20
+from preprocess.mtcnn import Detections, FrameBatch, Mtcnn
+
+# Shorter side that the smallest wanted face has in the frames that are searched. The output network looks at 48 px.
+_SEARCHED_FACE_PX = 20
+# MTCNN's first network looks at 12 x 12 px.
+_SMALLEST_FACE_PX = 12
+# A window for a known face, in its sides: it may have moved by one.
+_WINDOW_SIDES = 3.0
+# Overlap above which two windows see the same.
+_SAME_WINDOW = 0.5
 
 
 @dataclass(frozen=True)
@@ -34,77 +42,117 @@ class FaceBoxes:
         return FaceBoxes(self.boxes[chosen], self.scores[chosen], self.points[chosen])
 
 
-_NO_FACES = FaceBoxes(np.zeros((0, 4)), np.zeros(0), np.zeros((0, 5, 2)))
-
-
 class FaceDetector:
-    """MTCNN (Zhang et al. 2016, facenet-pytorch's weights) over batches of frames of one size.
+    """MTCNN (Zhang et al. 2016) over batches of frames of one video.
 
     Frames are searched at the scale at which the smallest wanted face has 20 px, which is what MTCNN's cost
-    depends on. Safe to call from several threads: they take turns on a GPU and run side by side on CPUs.
+    depends on. Of a batch, the first frame, the last one and every `full_search_every`-th between them are searched
+    in full. In the frames between two of these only windows around the faces of both are searched: around a
+    face that has yet to come, too. A frame in which fewer faces are found than in either of the two is then searched
+    in full as well. Safe to call from several threads: they take turns on a GPU and run side by side on CPUs.
 
     Args:
         min_size_px: Shorter side of the smallest face to find, in frame pixels.
         score_threshold: MTCNN score below which a box is no face.
         batch_size: Frames searched at once.
         device: `cpu` or `cuda`.
+        full_search_every: 1 searches every frame in full; so are images, which have nothing to do with each other.
     """
 
-    def __init__(self, *, min_size_px: int, score_threshold: float, batch_size: int, device: str):
+    def __init__(
+        self, *, min_size_px: int, score_threshold: float, batch_size: int, device: str, full_search_every: int = 4
+    ):
         self._min_size_px = min_size_px
         self._score_threshold = score_threshold
         self._batch_size = batch_size
-        self.scale = min(1.0, _DETECTION_FACE_PX / min_size_px)
-        self._mtcnn = MTCNN(
-            keep_all=True,
-            min_face_size=max(_DETECTION_FACE_PX, round(min_size_px * self.scale)),
-            device=torch.device(device),
-            select_largest=False,
-        )
+        self._full_search_every = full_search_every
+        self.scale = min(1.0, _SEARCHED_FACE_PX / min_size_px)
+        smallest = max(_SMALLEST_FACE_PX, round(min_size_px * self.scale))
+        self._mtcnn = Mtcnn(min_face_px=smallest, device=torch.device(device))
         self._turn = contextlib.nullcontext() if device == "cpu" else threading.Lock()
+
+    def search_size(self, height: int, width: int) -> tuple[int, int]:
+        """(height, width) at which a frame of such a size is searched."""
+        return max(1, round(height * self.scale)), max(1, round(width * self.scale))
 
     def shrink(self, frame: np.ndarray) -> np.ndarray:
         """The frame at the scale that is searched."""
-        if self.scale == 1.0:
+        height, width = self.search_size(*frame.shape[:2])
+        if (height, width) == frame.shape[:2]:
             return frame
-        return cv2.resize(frame, self.search_size(*frame.shape[:2])[::-1], interpolation=cv2.INTER_AREA)
-
-    def search_size(self, height: int, width: int) -> tuple[int, int]:
-        """(height, width) at which frames of the given size are searched."""
-        return max(1, round(height * self.scale)), max(1, round(width * self.scale))
+        return cv2.resize(frame, (width, height), interpolation=cv2.INTER_AREA)
 
     def detect(self, shrunken: list[np.ndarray], size: tuple[int, int]) -> list[FaceBoxes]:
         """Find the faces of frames of one video.
 
         Args:
-            shrunken: Frames, each RGB uint8 at the scale of `shrink`, all of one size.
+            shrunken: Frames in the order of the video, each RGB uint8 of the size that `search_size` says.
             size: (height, width) of the frames before shrinking; boxes come in its pixels.
 
         Returns:
-            Faces of each frame, best score first, rounded to 1/100 px.
+            Faces of each frame, best score first, rounded to 1/100 px and four digits of the score.
         """
         found = []
         step = self._batch_size
         for begin in range(0, len(shrunken), step):
-            found += self._detect_batch(np.stack(shrunken[begin : begin + step]), size)
+            batch = np.stack(shrunken[begin : begin + step])
+            with self._turn:
+                faces = self._search(batch)
+            found += self._in_frames(faces, batch.shape, size)
         return found
 
-    def _detect_batch(self, batch: np.ndarray, size: tuple[int, int]) -> list[FaceBoxes]:
-        if min(batch.shape[1:3]) < self._mtcnn.min_face_size:
-            return [_NO_FACES] * len(batch)
-        with self._turn:
-            all_boxes, all_scores, all_points = self._mtcnn.detect(batch, landmarks=True)
-        to_frame = np.array([size[1] / batch.shape[2], size[0] / batch.shape[1]])
-        faces = []
-        for boxes, scores, points in zip(all_boxes, all_scores, all_points, strict=True):
-            if boxes is None:
-                faces.append(_NO_FACES)
-                continue
-            boxes = np.asarray(boxes, np.float64) * np.tile(to_frame, 2)
-            scores = np.asarray(scores, np.float64)
-            points = np.asarray(points, np.float64) * to_frame
-            sides = np.minimum(boxes[:, 2] - boxes[:, 0], boxes[:, 3] - boxes[:, 1])
-            keep = (scores >= self._score_threshold) & (sides >= self._min_size_px)
-            order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
-            faces.append(FaceBoxes(boxes.round(2), scores.round(4), points.round(2)).select(order))
-        return faces
+    @torch.inference_mode()
+    def _search(self, frames: np.ndarray) -> Detections:
+        """The faces of a batch of shrunken frames (n, height, width, 3)."""
+        batch = FrameBatch(frames, self._mtcnn.device)
+        # evenly spread, at most full_search_every apart
+        n_keys = 1 + -(-(len(frames) - 1) // self._full_search_every)
+        keys = np.unique(np.linspace(0, len(frames) - 1, n_keys).round().astype(np.int64))
+        found = self._mtcnn.search(batch, keys)
+        found = found.select(found.scores >= self._score_threshold)
+        between = np.setdiff1d(np.arange(len(frames)), keys)
+        if not len(between) or not len(found.scores):
+            return found
+
+        position = np.searchsorted(keys, between)
+        owner = found.frames.cpu().numpy()
+        # (between, faces): which faces of the full searches before and after a frame look after it
+        near = (owner[None] == keys[position - 1][:, None]) | (owner[None] == keys[position][:, None])
+        frame, face = (torch.from_numpy(part).to(self._mtcnn.device) for part in np.nonzero(near))
+        frame = torch.from_numpy(between).to(self._mtcnn.device)[frame]
+        boxes = found.boxes[face]
+        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+        reach = _WINDOW_SIDES / 2 * (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
+        windows = torch.cat([centres - reach, centres + reach], dim=1)
+        kept = batched_nms(windows, found.scores[face], frame, _SAME_WINDOW)
+        seen = self._mtcnn.search_windows(batch, frame[kept], windows[kept])
+        seen = seen.select(seen.scores >= self._score_threshold)
+
+        wanted = self._count(found, len(frames), self._min_size_px * self.scale)
+        lost = self._count(seen, len(frames), 0)[between] < np.maximum(
+            wanted[keys[position - 1]], wanted[keys[position]]
+        )
+        again = between[lost]
+        if len(again):
+            seen = seen.select(~torch.isin(seen.frames, torch.from_numpy(again).to(seen.frames)))
+            searched = self._mtcnn.search(batch, again)
+            seen = Detections(*map(torch.cat, zip(seen, searched, strict=True)))
+        return Detections(*map(torch.cat, zip(found, seen, strict=True)))
+
+    @staticmethod
+    def _count(found: Detections, n_frames: int, min_size_px: float) -> np.ndarray:
+        """(n_frames,) Faces of at least `min_size_px` in each frame."""
+        sides = (found.boxes[:, 2:] - found.boxes[:, :2]).amin(dim=1)
+        return np.bincount(found.frames[sides >= min_size_px].cpu().numpy(), minlength=n_frames)
+
+    def _in_frames(self, found: Detections, shape: tuple[int, ...], size: tuple[int, int]) -> list[FaceBoxes]:
+        """The faces of each frame, in its pixels."""
+        frames, boxes, scores, points = (part.cpu().numpy() for part in found)
+        to_frame = np.array([size[1] / shape[2], size[0] / shape[1]])
+        boxes = (boxes * np.tile(to_frame, 2)).round(2)
+        scores = scores.astype(np.float64).round(4)
+        points = (points * to_frame).round(2)
+        keep = (scores >= self._score_threshold) & ((boxes[:, 2:] - boxes[:, :2]).min(axis=1) >= self._min_size_px)
+        order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
+        every = FaceBoxes(boxes, scores, points)
+        return [every.select(order[frames[order] == frame]) for frame in range(shape[0])]
