@@ -2,15 +2,16 @@
 
 Four tables, from the crops of files that the stage `crops` wrote:
 
-1. lossless formats: bytes, CPU-ms to write and to read a crop on one thread, the best of three passes over the same
-   crops; every crop must come back pixel for pixel;
+1. lossless formats: bytes, CPU-ms to write and to read a crop on one thread, the best of five passes in which the
+   formats take turns; every crop must come back pixel for pixel;
 2. where the CPU time of one sample goes when the loader reads it;
 3. random reads by a training loader (batches of 16, UCF's window of 256 px): samples per CPU-second of the reading
-   workers and the parent together, from crops files and from PNG files in folders, median of three epochs each, taken
+   workers and the parent together, from crops files and from PNG files in folders, median of five epochs each, taken
    in turns; files and disk cache are warm, the start of the workers is not counted;
 4. opening a samples table of ten million rows, in a process of its own.
 
-Libraries that are not installed are skipped: `pip install imagecodecs blosc2` brings all.
+The baseline is PNG as `cv2.imwrite` makes and reads it without options. Libraries that are not installed are skipped:
+`pip install imagecodecs blosc2` brings all. `--plot FILE.png` draws the first table.
 """
 
 from __future__ import annotations
@@ -20,13 +21,13 @@ import io
 import multiprocessing
 import os
 import platform
-import struct
 import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from itertools import pairwise
 from pathlib import Path
@@ -36,12 +37,14 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from matplotlib.figure import Figure
+from matplotlib.ticker import FixedLocator, NullLocator
 from PIL import Image
 from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow
 from detectors.data import FaceCrops, Samples, TextColumn, make_loader, to_tensor
-from preprocess.crop_file import Crop, CropReader, CropRows, decode_png, encode_png, write_crops
+from preprocess.crop_file import Crop, CropReader, CropRows, decode_crop, decode_png, encode_crop, write_crops
 from preprocess.schemas import SAMPLES
 from preprocess.store import Origin
 
@@ -54,98 +57,174 @@ try:
 except ImportError:
     blosc2 = None
 
-BASELINE = "PNG level 1"  # what the stage `crops` writes
+BASELINE = "PNG, OpenCV's defaults"
+PILLOW = "PNG, Pillow's defaults"
 UP = "PNG level 1, filter up"
+STORED = "colour planes, row differences, zstd 1 (the store)"
 LOADED = (
+    STORED,
     BASELINE,
-    UP,
+    "row differences, zstd 1",
     "JPEG XL effort 1",
-    "rows' differences + zstd 1",
     "QOI",
     "Blosc2 LZ4, bytes shuffled by channel",
 )
-PASSES = 3
-EPOCHS = 3
+IN_FOLDERS = (BASELINE, PILLOW, UP)
+# What the plot names, and where it does not stand to the right of its point: x, y in points, and alignment.
+LABELS = {
+    STORED: "the store",
+    BASELINE: "OpenCV's defaults",
+    PILLOW: "Pillow's defaults",
+    UP: "filter up",
+    "PNG level 0": "level 0",
+    "WebP method 0": "method 0",
+    "WebP method 4": "method 4",
+    "JPEG XL effort 1": "effort 1",
+    "JPEG XL effort 3": "effort 3",
+    "JPEG XL effort 7": "effort 7",
+    "zstd 1": "zstd 1",
+    "row differences, zstd 1": "row differences",
+    "Blosc2 LZ4, bytes shuffled by channel": "LZ4",
+    "Blosc2 zstd 1, bytes shuffled by channel": "zstd 1",
+}
+LEFT, BELOW = (-7, -3, "right"), (0, -14, "center")
+SHIFTS = {
+    ("read", PILLOW): (-5, -13, "right"),
+    ("read", STORED): BELOW,
+    ("read", UP): (5, -12, "left"),
+    ("write", UP): LEFT,
+    ("read", "PNG level 0"): BELOW,
+    ("write", "PNG level 0"): BELOW,
+    ("read", "WebP method 4"): LEFT,
+    ("write", "WebP method 0"): LEFT,
+    ("write", "WebP method 4"): LEFT,
+    ("read", "JPEG XL effort 1"): LEFT,
+    ("write", "JPEG XL effort 1"): LEFT,
+    ("write", "row differences, zstd 1"): (7, 2, "left"),
+}
+PASSES = 5
+EPOCHS = 5
 WINDOW = CropWindow(margin=0.15, size=256)
 BATCH_SIZE = 16
+WORKER_COUNTS = (1, 4, 8)
 TABLE_ROWS = 10_000_000
 ROWS_OF_VIDEO, VIDEOS_OF_GROUP, ROWS_OF_GROUP = 40, 5, 1 << 20
+OPENINGS = 3
+
+Encode = Callable[[np.ndarray], bytes]
+Decode = Callable[[bytes | np.ndarray, tuple[int, int]], np.ndarray]
 
 
 @dataclass(frozen=True)
 class Codec:
-    """A lossless format of an RGB uint8 image `(height, width, 3)`."""
+    """A lossless format of an RGB uint8 image `(height, width, 3)`.
+
+    Attributes:
+        name: Of the table's row.
+        family: Formats drawn alike.
+        encode: Image → bytes.
+        decode: Bytes and (height, width), which the store knows, → image.
+    """
 
     name: str
-    encode: Callable[[np.ndarray], bytes]
-    decode: Callable[[bytes], np.ndarray]
+    family: str
+    encode: Encode
+    decode: Decode
 
 
-def png_codec(name: str, level: int, *options: int) -> Codec:
-    """PNG by OpenCV with a zlib level and further options."""
+@dataclass(frozen=True)
+class Figures:
+    """What a format costs, for a crop on average: bytes, and CPU-ms to write and to read."""
+
+    n_bytes: float
+    write_ms: float
+    read_ms: float
+
+
+def png_codec(name: str, *options: int) -> Codec:
+    """PNG by OpenCV with some options."""
 
     def encode(image: np.ndarray) -> bytes:
-        pixels = cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
-        return cv2.imencode(".png", pixels, [cv2.IMWRITE_PNG_COMPRESSION, level, *options])[1].tobytes()
+        return cv2.imencode(".png", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), options)[1].tobytes()
 
-    return Codec(name, encode, decode_png)
+    return Codec(name, "PNG", encode, lambda encoded, size: decode_png(encoded))
 
 
-def pillow_codec(name: str, **options: int | bool | str) -> Codec:
-    """A format of Pillow."""
+def png_codecs() -> Iterator[Codec]:
+    """PNG with OpenCV's levels, strategies and filters."""
+    level, strategy = cv2.IMWRITE_PNG_COMPRESSION, cv2.IMWRITE_PNG_STRATEGY
+    yield png_codec(BASELINE)
+    for number in (0, 1, 3, 6):
+        yield png_codec(f"PNG level {number}", level, number)
+    yield png_codec("PNG level 1, RLE", level, 1, strategy, cv2.IMWRITE_PNG_STRATEGY_RLE)
+    yield png_codec("PNG level 1, Huffman only", level, 1, strategy, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY)
+    if not hasattr(cv2, "IMWRITE_PNG_FILTER"):
+        print("skipped: PNG filters, this OpenCV has no option for them")
+        return
+    for name in ("none", "sub", "paeth", "up"):
+        code = getattr(cv2, f"IMWRITE_PNG_FILTER_{name.upper()}")
+        yield png_codec(f"PNG level 1, filter {name}", level, 1, cv2.IMWRITE_PNG_FILTER, code)
+    yield png_codec("PNG level 3, filter up", level, 3, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP)
 
-    def encode(image: np.ndarray) -> bytes:
+
+def pillow_codecs() -> Iterator[Codec]:
+    """PNG as Pillow writes it, read by OpenCV, and lossless WebP."""
+
+    def encode(image: np.ndarray, **options: str | bool | int) -> bytes:
         buffer = io.BytesIO()
         Image.fromarray(image).save(buffer, **options)
         return buffer.getvalue()
 
-    return Codec(name, encode, lambda encoded: np.asarray(Image.open(io.BytesIO(encoded))))
-
-
-def raw_codec(
-    name: str, pack: Callable[[np.ndarray], bytes], unpack: Callable[[bytes, tuple[int, int, int]], np.ndarray]
-) -> Codec:
-    """Pixels behind four bytes that hold height and width."""
-
-    def decode(encoded: bytes) -> np.ndarray:
-        height, width = struct.unpack_from("<HH", encoded)
-        return unpack(memoryview(encoded)[4:], (height, width, 3))
-
-    return Codec(name, lambda image: struct.pack("<HH", *image.shape[:2]) + pack(image), decode)
+    yield Codec(PILLOW, "PNG", partial(encode, format="png"), lambda encoded, size: decode_png(encoded))
+    for method in (0, 4):
+        yield Codec(
+            f"WebP method {method}",
+            "WebP",
+            partial(encode, format="webp", lossless=True, exact=True, method=method),
+            lambda encoded, size: np.asarray(Image.open(io.BytesIO(encoded))),
+        )
 
 
 def zstd_codecs() -> Iterator[Codec]:
-    """Raw pixels, and pixels and differences of rows with zstd as pyarrow brings it."""
-    yield raw_codec("raw", np.ndarray.tobytes, lambda data, shape: np.frombuffer(data, np.uint8).reshape(shape))
+    """Pixels, row differences, and row differences of colour planes, with zstd as pyarrow brings it."""
+    yield Codec("raw", "raw", np.ndarray.tobytes, lambda data, size: np.frombuffer(data, np.uint8).reshape(*size, 3))
     for level in (1, 9):
         zstd = pa.Codec("zstd", compression_level=level)
 
         def pack(image: np.ndarray, zstd: pa.Codec = zstd) -> bytes:
             return zstd.compress(np.ascontiguousarray(image), asbytes=True)
 
-        def unpack(data: bytes, shape: tuple[int, int, int], zstd: pa.Codec = zstd) -> np.ndarray:
-            return np.frombuffer(zstd.decompress(data, int(np.prod(shape))), np.uint8).reshape(shape)
+        def unpack(data: bytes, size: tuple[int, int], zstd: pa.Codec = zstd) -> np.ndarray:
+            return np.frombuffer(zstd.decompress(data, 3 * int(np.prod(size))), np.uint8).reshape(*size, 3)
 
-        def pack_differences(image: np.ndarray, pack: Callable = pack) -> bytes:
+        def pack_rows(image: np.ndarray, pack: Encode = pack) -> bytes:
             return pack(np.diff(image, axis=0, prepend=np.zeros_like(image[:1])))
 
-        def unpack_differences(data: bytes, shape: tuple[int, int, int], unpack: Callable = unpack) -> np.ndarray:
-            image = unpack(data, shape).copy()
-            # a third of the time of np.add.accumulate, which does not go row by row
+        def unpack_rows(data: bytes, size: tuple[int, int], unpack: Decode = unpack) -> np.ndarray:
+            image = unpack(data, size).copy()
             for above, row in pairwise(image):
                 np.add(above, row, out=row)
             return image
 
-        yield raw_codec(f"raw + zstd {level}", pack, unpack)
-        yield raw_codec(f"rows' differences + zstd {level}", pack_differences, unpack_differences)
+        yield Codec(f"zstd {level}", "zstd", pack, unpack)
+        yield Codec(f"row differences, zstd {level}", "zstd", pack_rows, unpack_rows)
+    yield Codec(STORED, "colour planes", encode_crop, decode_crop)
+    for level in (3, 9):
+        zstd = pa.Codec("zstd", compression_level=level)
+
+        def pack_planes(image: np.ndarray, zstd: pa.Codec = zstd) -> bytes:
+            with patch("preprocess.crop_file._ZSTD", zstd):
+                return encode_crop(image)
+
+        yield Codec(STORED.replace("zstd 1 (the store)", f"zstd {level}"), "colour planes", pack_planes, decode_crop)
 
 
 def blosc_codecs() -> Iterator[Codec]:
-    """Raw pixels with Blosc2, bytes shuffled by channel."""
+    """Pixels with Blosc2, bytes shuffled by channel."""
     blosc2.set_nthreads(1)
 
-    def unpack(data: bytes, shape: tuple[int, int, int]) -> np.ndarray:
-        return np.frombuffer(blosc2.decompress(data), np.uint8).reshape(shape)
+    def unpack(data: bytes, size: tuple[int, int]) -> np.ndarray:
+        return np.frombuffer(blosc2.decompress(data), np.uint8).reshape(*size, 3)
 
     for label, codec, level in (("LZ4", blosc2.Codec.LZ4, 5), ("zstd 1", blosc2.Codec.ZSTD, 1)):
 
@@ -153,47 +232,27 @@ def blosc_codecs() -> Iterator[Codec]:
             pixels = image.tobytes()
             return blosc2.compress(pixels, typesize=3, clevel=level, filter=blosc2.Filter.SHUFFLE, codec=codec)
 
-        yield raw_codec(f"Blosc2 {label}, bytes shuffled by channel", pack, unpack)
+        yield Codec(f"Blosc2 {label}, bytes shuffled by channel", "Blosc2", pack, unpack)
 
 
 def imagecodecs_codecs() -> Iterator[Codec]:
-    """JPEG XL, JPEG-LS, QOI; and libspng, another decoder for the PNG bytes that we have."""
+    """JPEG XL, JPEG-LS, QOI; and libspng, another decoder for PNG."""
     for effort in (1, 3, 7):
         yield Codec(
             f"JPEG XL effort {effort}",
+            "JPEG XL",
             lambda image, effort=effort: imagecodecs.jpegxl_encode(image, lossless=True, effort=effort, numthreads=1),
-            lambda encoded: imagecodecs.jpegxl_decode(encoded, numthreads=1),
+            lambda encoded, size: imagecodecs.jpegxl_decode(encoded, numthreads=1),
         )
-    yield Codec("JPEG-LS", imagecodecs.jpegls_encode, imagecodecs.jpegls_decode)
-    yield Codec("QOI", imagecodecs.qoi_encode, imagecodecs.qoi_decode)
-    yield Codec("PNG level 1, read by libspng", encode_png, imagecodecs.spng_decode)
+    yield Codec("JPEG-LS", "JPEG-LS", imagecodecs.jpegls_encode, lambda data, size: imagecodecs.jpegls_decode(data))
+    yield Codec("QOI", "QOI", imagecodecs.qoi_encode, lambda data, size: imagecodecs.qoi_decode(data))
+    encode = png_codec(BASELINE).encode
+    yield Codec(f"{BASELINE}, read by libspng", "PNG", encode, lambda data, size: imagecodecs.spng_decode(data))
 
 
 def make_codecs() -> list[Codec]:
     """Every format whose library is installed, the baseline first."""
-    codecs = [
-        Codec(BASELINE, encode_png, decode_png),
-        png_codec("PNG level 3", 3),
-        png_codec("PNG level 6", 6),
-        png_codec("PNG level 1, default strategy", 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_DEFAULT),
-        png_codec("PNG level 1, RLE", 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_RLE),
-        png_codec("PNG level 1, Huffman only", 1, cv2.IMWRITE_PNG_STRATEGY, cv2.IMWRITE_PNG_STRATEGY_HUFFMAN_ONLY),
-        png_codec("PNG level 0", 0),
-    ]
-    if hasattr(cv2, "IMWRITE_PNG_FILTER"):
-        filter_option = cv2.IMWRITE_PNG_FILTER
-        codecs += [
-            png_codec("PNG level 1, no filter", 1, filter_option, cv2.IMWRITE_PNG_FILTER_NONE),
-            png_codec("PNG level 1, filter sub", 1, filter_option, cv2.IMWRITE_PNG_FILTER_SUB),
-            png_codec("PNG level 1, filter Paeth", 1, filter_option, cv2.IMWRITE_PNG_FILTER_PAETH),
-            png_codec(UP, 1, filter_option, cv2.IMWRITE_PNG_FILTER_UP),
-            png_codec("PNG level 3, filter up", 3, filter_option, cv2.IMWRITE_PNG_FILTER_UP),
-        ]
-    else:
-        print("skipped: PNG filters, this OpenCV has no option for them")
-    for method in (0, 4):
-        codecs.append(pillow_codec(f"WebP method {method}", format="webp", lossless=True, exact=True, method=method))
-    codecs.extend(zstd_codecs())
+    codecs = [*png_codecs(), *pillow_codecs(), *zstd_codecs()]
     if blosc2:
         codecs.extend(blosc_codecs())
     else:
@@ -228,38 +287,93 @@ def read_crops(path: Path, every: int = 1) -> Iterator[tuple[Crop, np.ndarray]]:
                 )
 
 
-def best_ms(function: Callable, items: list) -> tuple[float, list]:
-    """Least CPU-ms an item of some passes over all items, and the results."""
-    times = []
+def cpu_ms(function: Callable, items: list) -> tuple[float, list]:
+    """CPU-ms an item of one pass over all items, and the results."""
+    begin = time.process_time()
+    results = [function(*item) for item in items]
+    return 1000 * (time.process_time() - begin) / len(items), results
+
+
+def measure_formats(codecs: list[Codec], images: list[np.ndarray]) -> dict[str, Figures]:
+    """What each format costs, by name; the formats take turns, so that noise of the machine meets all alike."""
+    figures: dict[str, Figures] = {}
     for _ in range(PASSES):
-        begin = time.process_time()
-        results = [function(item) for item in items]
-        times.append(time.process_time() - begin)
-    return 1000 * min(times) / len(items), results
+        for codec in codecs:
+            write_ms, encoded = cpu_ms(codec.encode, [(image,) for image in images])
+            sized = [(data, image.shape[:2]) for data, image in zip(encoded, images, strict=True)]
+            read_ms, decoded = cpu_ms(codec.decode, sized)
+            if not all(np.array_equal(before, after) for before, after in zip(images, decoded, strict=True)):
+                raise AssertionError(f"{codec.name} is not lossless")
+            best = figures.get(codec.name, Figures(0, np.inf, np.inf))
+            n_bytes = sum(map(len, encoded)) / len(encoded)
+            figures[codec.name] = Figures(n_bytes, min(write_ms, best.write_ms), min(read_ms, best.read_ms))
+    return figures
 
 
-def compare_formats(codecs: list[Codec], images: list[np.ndarray]) -> dict[str, float]:
-    """Print the table of formats; give back CPU-ms to read a crop, by name."""
-    print(f"\n{'format':40}{'kB':>8}{'size':>7}{'write ms':>10}{'write':>7}{'read ms':>9}{'read':>7}")
-    read_ms = {}
-    for codec in codecs:
-        encode_ms, encoded = best_ms(codec.encode, images)
-        decode_ms, decoded = best_ms(codec.decode, encoded)
-        if not all(np.array_equal(before, after) for before, after in zip(images, decoded, strict=True)):
-            raise AssertionError(f"{codec.name} is not lossless")
-        kilobytes = sum(map(len, encoded)) / len(encoded) / 1000
-        if codec.name == BASELINE:
-            base = kilobytes, encode_ms, decode_ms
-        read_ms[codec.name] = decode_ms
+def print_formats(figures: dict[str, Figures]) -> None:
+    """Print the table of formats, with ratios to the baseline."""
+    base = figures[BASELINE]
+    print("\n| format | kB | size | write ms | ratio | read ms | ratio |\n|---|---|---|---|---|---|---|")
+    for name, row in figures.items():
         print(
-            f"{codec.name:40}{kilobytes:8.1f}{kilobytes / base[0]:7.2f}{encode_ms:10.2f}{encode_ms / base[1]:7.2f}"
-            f"{decode_ms:9.3f}{decode_ms / base[2]:7.2f}"
+            f"| {name} | {row.n_bytes / 1000:.1f} | {row.n_bytes / base.n_bytes:.2f} | {row.write_ms:.2f} | "
+            f"{row.write_ms / base.write_ms:.2f} | {row.read_ms:.3f} | {row.read_ms / base.read_ms:.2f} |"
         )
-    return read_ms
+
+
+def plot_formats(codecs: list[Codec], figures: dict[str, Figures], path: Path) -> None:
+    """Draw size against the time to read, and to write, relative to the baseline; raw pixels are left out."""
+    # Okabe and Ito's colours, and markers, so that no two families differ in colour alone
+    styles = {
+        "PNG": ("#000000", "o"),
+        "WebP": ("#CC79A7", "v"),
+        "JPEG XL": ("#E69F00", "s"),
+        "JPEG-LS": ("#56B4E9", "D"),
+        "QOI": ("#009E73", "P"),
+        "zstd": ("#0072B2", "^"),
+        "Blosc2": ("#808080", "X"),
+        "colour planes": ("#D55E00", "d"),
+    }
+    base = figures[BASELINE]
+    figure = Figure(figsize=(11, 5.6), dpi=110, layout="constrained")
+    axes = figure.subplots(1, 2, sharex=True)
+    for axis, verb in zip(axes, ("read", "write"), strict=True):
+        axis.axhline(1, color="0.85", zorder=0)
+        axis.axvline(1, color="0.85", zorder=0)
+        for family, (colour, marker) in styles.items():
+            of_family = [codec.name for codec in codecs if codec.family == family]
+            sizes = [figures[name].n_bytes / base.n_bytes for name in of_family]
+            times = [getattr(figures[name], f"{verb}_ms") / getattr(base, f"{verb}_ms") for name in of_family]
+            axis.scatter(sizes, times, s=48, c=colour, marker=marker, edgecolors="white", label=family, zorder=2)
+            for name, size, duration in zip(of_family, sizes, times, strict=True):
+                x, y, align = SHIFTS.get((verb, name), (7, -3, "left"))
+                weight = "bold" if name == STORED else "normal"
+                axis.annotate(
+                    LABELS.get(name, ""),
+                    (size, duration),
+                    (x, y),
+                    textcoords="offset points",
+                    ha=align,
+                    fontsize=8.5,
+                    color=colour,
+                    fontweight=weight,
+                )
+        axis.set(xscale="log", yscale="log", xlabel="size (PNG by OpenCV = 1)")
+        axis.set_ylabel(f"CPU time to {verb} (PNG by OpenCV = 1)")
+        axis.xaxis.set_major_locator(FixedLocator([0.3, 0.4, 0.6, 0.8, 1, 1.5, 2, 3]))
+        axis.yaxis.set_major_locator(FixedLocator([0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 50]))
+        for side in (axis.xaxis, axis.yaxis):
+            side.set_minor_locator(NullLocator())
+            side.set_major_formatter("{x:g}")
+        axis.spines[["top", "right"]].set_visible(False)
+        axis.margins(0.08)
+    axes[0].legend(frameon=False, ncols=2, loc="upper right")
+    path.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(path)
 
 
 class FolderCrops(Dataset):
-    """The same crops as PNG files, one folder a video, with boxes and transforms in memory."""
+    """The same crops as image files, one folder a video, with boxes and transforms in memory."""
 
     def __init__(self, paths: list[str], crops: list[Crop]):
         self.paths = paths
@@ -274,53 +388,69 @@ class FolderCrops(Dataset):
         return {"image": to_tensor(WINDOW.cut(image, self._box[row], self._crop_to_frame[row])), "row": row}
 
 
-def write_stores(folder: Path, sources: list[Path], codecs: list[Codec]) -> tuple[FolderCrops, Samples]:
-    """Write the crops as files in folders, and as crops files `<codec's number>/crops/<shard>.h5`."""
-    paths, kept, shards, crop_rows = [], [], [], []
+def write_files(folder: Path, sources: list[Path], codec: Codec) -> FolderCrops:
+    """Write the crops as files in folders."""
+    paths, kept = [], []
     for shard, source in enumerate(sources):
-        crops = list(read_crops(source))
-        for number, codec in enumerate(codecs):
-            name = folder / str(number) / "crops" / f"{shard:04d}.h5"
-            rows = (replace(crop, encoded=codec.encode(image)) for crop, image in crops)
-            write_crops(name, rows, Origin("crops", "crops", "{}", 1, f"{shard:04d}"))
-        for row, (crop, image) in enumerate(crops):
-            path = folder / "files" / str(shard) / crop.video_id / f"{crop.frame_index:06d}_{crop.track_id}.png"
+        for crop, image in read_crops(source):
+            path = folder / str(shard) / crop.video_id / f"{crop.frame_index:06d}_{crop.track_id}.png"
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_png(image))
+            path.write_bytes(codec.encode(image))
             paths.append(str(path))
             kept.append(crop)
-            shards.append(shard)
-            crop_rows.append(row)
-    same = TextColumn(("crops",), np.zeros(len(kept), np.int32))
-    samples = Samples(
+    return FolderCrops(paths, kept)
+
+
+def write_crops_files(folder: Path, sources: list[Path], codec: Codec) -> Samples:
+    """Write the crops as crops files `crops/<shard>.h5`, and return the samples that they hold."""
+    shards, crop_rows = [], []
+    for shard, source in enumerate(sources):
+        rows = (replace(crop, encoded=codec.encode(image)) for crop, image in read_crops(source))
+        path = folder / "crops" / f"{shard:04d}.h5"
+        write_crops(path, rows, Origin("crops", "crops", "{}", 1, f"{shard:04d}"))
+        with CropReader(path) as crops:
+            shards += [shard] * len(crops)
+            crop_rows += range(len(crops))
+    same = TextColumn(("crops",), np.zeros(len(shards), np.int32))
+    return Samples(
         **dict.fromkeys(("dataset", "video_id", "method", "split", "source_group"), same),
         shard=TextColumn(tuple(f"{shard:04d}" for shard in range(len(sources))), np.array(shards, np.int32)),
         crop_row=np.array(crop_rows, np.int32),
-        label=np.zeros(len(kept), np.int8),
+        label=np.zeros(len(shards), np.int8),
     )
-    return FolderCrops(paths, kept), samples
 
 
-def print_parts(folder: Path, samples: Samples, files: FolderCrops, decode_ms: float) -> None:
+def print_parts(folder: Path, samples: Samples, files: FolderCrops) -> None:
     """Print where the CPU time of one sample goes, without workers."""
     rows = np.random.default_rng(0).permutation(len(samples)).tolist()
-    opened = {name: CropRows(folder / "0" / name) for name in {samples.crops_file(row) for row in rows}}
+    opened = {name: CropRows(folder / name) for name in {samples.crops_file(row) for row in rows}}
 
     def read(row: int) -> tuple:
         return opened[samples.crops_file(row)].read(int(samples.crop_row[row]))
 
-    with patch("preprocess.crop_file.decode_png", lambda encoded: encoded):
-        crops_file_ms, _ = best_ms(read, rows)
-    one_file_ms, _ = best_ms(lambda row: Path(files.paths[row]).read_bytes(), rows)
-    cut_ms, _ = best_ms(lambda crop: to_tensor(WINDOW.cut(*crop)), [read(row) for row in rows])
-    print("\nCPU-ms of one sample")
-    for part, milliseconds in (
-        ("bytes, box and transform from a crops file", crops_file_ms),
-        ("bytes from a file in a folder", one_file_ms),
-        (f"decode {BASELINE}", decode_ms),
-        ("cut and resize to 256 px", cut_ms),
-    ):
-        print(f"{part:48}{milliseconds:8.3f}")
+    def cut(image: np.ndarray, box: np.ndarray, crop_to_frame: np.ndarray) -> None:
+        to_tensor(WINDOW.cut(image, box, crop_to_frame))
+
+    items = [(row,) for row in rows]
+    crops = [read(row) for row in rows]
+    pngs = [(Path(files.paths[row]).read_bytes(),) for row in rows]
+    best: dict[str, float] = {}
+    for _ in range(PASSES):
+        with patch("preprocess.crop_file.decode_crop", lambda encoded, size: encoded):
+            finding, encoded = cpu_ms(read, items)
+        taken = {
+            "bytes, size, box and transform from a crops file": finding,
+            "bytes from a file in a folder": cpu_ms(lambda row: Path(files.paths[row]).read_bytes(), items)[0],
+            "decode as the store does": cpu_ms(
+                decode_crop, [(data, crop[0].shape[:2]) for (data, *_), crop in zip(encoded, crops, strict=True)]
+            )[0],
+            f"decode {BASELINE}": cpu_ms(decode_png, pngs)[0],
+            "cut and resize to 256 px": cpu_ms(cut, crops)[0],
+        }
+        best = {part: min(milliseconds, best.get(part, np.inf)) for part, milliseconds in taken.items()}
+    print("\n| part of one sample | CPU-ms |\n|---|---|")
+    for part, milliseconds in best.items():
+        print(f"| {part} | {milliseconds:.3f} |")
 
 
 def process_cpu_seconds(process: int) -> float:
@@ -329,7 +459,7 @@ def process_cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def samples_per_cpu_second(datasets: list[tuple[Dataset, Callable]], workers: int) -> list[float]:
+def samples_per_cpu_second(datasets: list[tuple[Dataset, Decode]], workers: int) -> list[float]:
     """Median over the epochs, for each data set; `datasets` pairs each with the decoder of its crops.
 
     The data sets take turns, so that noise of the machine meets all alike.
@@ -339,7 +469,7 @@ def samples_per_cpu_second(datasets: list[tuple[Dataset, Callable]], workers: in
     for dataset, decode in datasets:
         order = np.random.default_rng(0).permutation(len(dataset)).tolist()
         # workers are forked by the first epoch and keep this decoder; it also warms files and cache
-        with patch("preprocess.crop_file.decode_png", decode):
+        with patch("preprocess.crop_file.decode_crop", decode):
             loader = make_loader(dataset, batch_size=BATCH_SIZE, workers=workers, sampler=order)
             n_samples = sum(len(batch["row"]) for batch in loader)
         children = {child.pid for child in multiprocessing.active_children()} - before
@@ -355,25 +485,30 @@ def samples_per_cpu_second(datasets: list[tuple[Dataset, Callable]], workers: in
     return [float(np.median(rate)) for rate in rates]
 
 
-def compare_loaders(folder: Path, sources: list[Path], codecs: list[Codec], decode_ms: float) -> None:
+def compare_loaders(folder: Path, sources: list[Path], codecs: list[Codec]) -> None:
     """Print the parts of one sample, and the table of loaders."""
-    loaded = [codec for codec in codecs if codec.name in LOADED]
-    files, samples = write_stores(folder, sources, loaded)
+    by_name = {codec.name: codec for codec in codecs}
+    loaded = [by_name[name] for name in LOADED if name in by_name]
+    names, datasets = [], []
+    for name in IN_FOLDERS:
+        if name in by_name:
+            files = write_files(folder / "files" / str(len(names)), sources, by_name[name])
+            names.append(f"files in folders, {name}")
+            datasets.append((files, decode_crop))  # which files do not use
+    for codec in loaded:
+        samples = write_crops_files(folder / codec.name, sources, codec)
+        names.append(f"crops files, {codec.name}")
+        datasets.append((FaceCrops(folder / codec.name, samples, WINDOW), codec.decode))
     # we ask for more workers than this machine may have cores, on purpose
     warnings.filterwarnings("ignore", "This DataLoader will create")
-    print_parts(folder, samples, files, decode_ms)
-    datasets = [(files, decode_png)]
-    datasets += [
-        (FaceCrops(folder / str(number), samples, WINDOW), codec.decode) for number, codec in enumerate(loaded)
-    ]
-    print(f"\n{len(samples)} crops an epoch; samples per CPU-second, and ratio to PNG files in folders")
-    names = ["PNG files in folders", *(f"crops files, {codec.name}" for codec in loaded)]
-    worker_counts = (1, 4, 8)
-    columns = [samples_per_cpu_second(datasets, workers) for workers in worker_counts]
-    print(f"{'store':56}" + "".join(f"{workers:>9} workers" for workers in worker_counts))
+    print_parts(folder / STORED, samples, datasets[0][0])
+    columns = [samples_per_cpu_second(datasets, workers) for workers in WORKER_COUNTS]
+    print(f"\n{len(samples)} crops an epoch; samples per CPU-second, and ratio to files in folders\n")
+    print("| store |" + "".join(f" {workers} workers |" for workers in WORKER_COUNTS))
+    print("|---|" + "---|" * len(WORKER_COUNTS))
     for row, name in enumerate(names):
-        cells = (f"{column[row]:9.0f} ({column[row] / column[0]:.2f})" for column in columns)
-        print(f"{name:56}" + " ".join(cells))
+        cells = (f" {column[row]:.0f} ({column[row] / column[0]:.2f}) |" for column in columns)
+        print(f"| {name} |" + "".join(cells))
 
 
 def write_samples_table(path: Path) -> None:
@@ -441,7 +576,7 @@ def measure_table(folder: Path) -> None:
     with ProcessPoolExecutor(1, multiprocessing.get_context("spawn"), max_tasks_per_child=1) as pool:
         pool.submit(write_samples_table, path).result()
         print(f"\nsamples table of {TABLE_ROWS:,} rows, {path.stat().st_size / 1e6:.0f} MB")
-        for _ in range(PASSES):
+        for _ in range(OPENINGS):
             wall, cpu, before, peak, after = pool.submit(open_samples_table, path).result()
             print(
                 f"opened in {wall:.1f} s ({cpu:.1f} CPU-s); memory {before:.0f} MB before (imports), "
@@ -455,6 +590,7 @@ def main() -> None:
     parser.add_argument("crops", type=Path, nargs="+", metavar="CROPS.h5")
     parser.add_argument("--every", type=int, default=8, help="compare the formats on every n-th crop (default 8)")
     parser.add_argument("--no-table", action="store_true", help="leave out the table of ten million rows")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the formats")
     arguments = parser.parse_args()
     libraries = ["opencv-python-headless", "pillow", "pyarrow", "h5py", "torch"]
     libraries += ["imagecodecs"] * bool(imagecodecs) + ["blosc2"] * bool(blosc2)
@@ -464,9 +600,12 @@ def main() -> None:
     images = [image for path in arguments.crops for _, image in read_crops(path, arguments.every)]
     sizes = np.array([image.shape[:2] for image in images])
     print(f"{len(images)} crops, median {np.median(sizes.max(axis=1)):.0f} px on the longer side")
-    read_ms = compare_formats(codecs, images)
+    figures = measure_formats(codecs, images)
+    print_formats(figures)
+    if arguments.plot:
+        plot_formats(codecs, figures, arguments.plot)
     with tempfile.TemporaryDirectory() as folder:
-        compare_loaders(Path(folder), arguments.crops, codecs, read_ms[BASELINE])
+        compare_loaders(Path(folder), arguments.crops, codecs)
         if not arguments.no_table:
             measure_table(Path(folder))
 
