@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import stat
 import struct
 from array import array
 from collections.abc import Callable, Iterator
@@ -34,9 +35,19 @@ IMAGE_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "TIFF", "GIF")
 _PLAYLISTS = {"concat", "hls", "dash", "sdp"}
 EXIF_ORIENTATION = 0x0112
 # What Pillow raises over damaged images.
-IMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
-# JPEG's limit, more than any camera gives; damaged headers claim more, and PNG crops could not hold it.
+_IMAGE_ERRORS = (OSError, SyntaxError, ValueError, struct.error, Image.DecompressionBombError)
+# JPEG's limit, more than any camera gives; damaged headers claim more.
 MAX_SIDE_PX = 65535
+# Pixels of the largest frames and images that are read: headers of a few bytes may claim more than memory holds.
+MAX_FRAME_PX = 8192 * 8192  # twice 8K; a decoder keeps up to 17 frames of 1.5 to 6 bytes a pixel
+MAX_IMAGE_PX = 160_000_000  # medium format has 151 million; reading takes 7 bytes a pixel
+_FILE_KINDS = {
+    stat.S_IFDIR: "folder",
+    stat.S_IFIFO: "named pipe",
+    stat.S_IFSOCK: "socket",
+    stat.S_IFCHR: "device",
+    stat.S_IFBLK: "device",
+}
 # Frame rate of a stream without any times, the default of FFmpeg's raw demuxers.
 _RAW_FPS = Fraction(25)
 # Containers that store no presentation times: FFmpeg makes some up, wrong where frames are reordered.
@@ -86,14 +97,14 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
     """Open a video and choose its stream: the one that players show, never a cover picture beside it.
 
     Raises:
-        ProbeError: `unreadable`: the file cannot be opened, is a list of other files, or holds no video stream
-            with a known codec.
+        ProbeError: `unreadable`: the file cannot be opened, is a list of other files, is no regular file, claims
+            frames of more than `MAX_FRAME_PX`, or holds no video stream with a known codec.
     """
     path = os.path.abspath(path)  # a relative name such as `a:b.mp4` would read as a protocol
+    limit = {"max_pixels": str(MAX_FRAME_PX)}
     try:
-        if os.path.getsize(path) == 0:
-            raise ProbeError(UNREADABLE, "the file is empty (0 bytes)")
-        container = av.open(path, metadata_errors="replace", options={"protocol_whitelist": "file"})
+        _check_file(path)
+        container = av.open(path, metadata_errors="replace", options={"protocol_whitelist": "file", **limit})
     except (OSError, av.FFmpegError) as error:
         raise ProbeError(UNREADABLE, f"cannot be opened as a video: {error.strerror}") from error
     with container:
@@ -104,6 +115,8 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
             raise ProbeError(UNREADABLE, f"holds no video stream ({container.format.long_name})")
         if stream.codec_context is None:
             raise ProbeError(UNREADABLE, "no decoder knows the codec of the video stream")
+        _check_size(stream.codec_context.height, stream.codec_context.width, MAX_FRAME_PX)
+        stream.codec_context.options = limit  # frames may grow on the way
         stream.codec_context.thread_count = 1  # callers read several videos at once
         yield container, stream
 
@@ -126,8 +139,9 @@ def probe_video(path: str | Path) -> VideoInfo:
                 frame = next(iter(stream.decode(None)), None)
         ticks, tick_seconds = scan.table().frame_ticks()
         if frame is None:
-            raise ProbeError(NO_FRAMES, f"none of {len(ticks)} frames decodes")
-        _check_sides(frame.height, frame.width)
+            # FFmpeg forgets a size that is over its limit, where the header states it
+            limit = "" if stream.codec_context.width else f", or they have over {MAX_FRAME_PX / 1e6:.0f} million px"
+            raise ProbeError(NO_FRAMES, f"none of {len(ticks)} frames decodes{limit}")
         fps = stream.average_rate
         if ticks[-1] > ticks[0]:
             fps = (len(ticks) - 1) / (int(ticks[-1] - ticks[0]) * tick_seconds)
@@ -247,29 +261,48 @@ def probe_image(path: str | Path) -> VideoInfo:
     """Decode an image whatever its extension says, and measure it after EXIF orientation.
 
     Raises:
-        ProbeError: `unreadable`: no image of `IMAGE_FORMATS`, or one that is damaged or cut short.
+        ProbeError: As `open_image`.
+    """
+    with open_image(path) as image:
+        image.load()
+        turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
+        width, height = image.size[::-1] if turned else image.size
+        return VideoInfo(image.format.lower(), height, width, n_frames=1, fps=None, duration_seconds=None)
+
+
+@contextlib.contextmanager
+def open_image(path: str | Path) -> Iterator[Image.Image]:
+    """Open an image; what goes wrong with it while it is open is raised in the same way.
+
+    Raises:
+        ProbeError: `unreadable`: no regular file, no image of `IMAGE_FORMATS`, one that claims more than
+            `MAX_IMAGE_PX` pixels, or one that is damaged or cut short.
     """
     try:
-        if os.path.getsize(path) == 0:
-            raise ProbeError(UNREADABLE, "the file is empty (0 bytes)")
+        _check_file(path)
         with Image.open(path, formats=IMAGE_FORMATS) as image:
-            image.load()
-            turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
-            width, height = image.size
-            codec = image.format.lower()
+            _check_size(image.height, image.width, MAX_IMAGE_PX)
+            yield image
     except UnidentifiedImageError as error:
         raise ProbeError(UNREADABLE, f"is none of the image formats {', '.join(IMAGE_FORMATS)}") from error
-    except IMAGE_ERRORS as error:
+    except _IMAGE_ERRORS as error:
         raise ProbeError(UNREADABLE, f"cannot be read as an image: {error}") from error
-    _check_sides(height, width)
-    if turned:
-        height, width = width, height
-    return VideoInfo(codec, height, width, n_frames=1, fps=None, duration_seconds=None)
 
 
-def _check_sides(height: int, width: int) -> None:
+def _check_file(path: str | Path) -> None:
+    """Whether a file can be opened without harm: reading a pipe would wait for ever."""
+    status = os.stat(path)
+    if not stat.S_ISREG(status.st_mode):
+        raise ProbeError(UNREADABLE, f"is not a regular file but a {_FILE_KINDS[stat.S_IFMT(status.st_mode)]}")
+    if status.st_size == 0:
+        raise ProbeError(UNREADABLE, "the file is empty (0 bytes)")
+
+
+def _check_size(height: int, width: int, max_px: int) -> None:
     if max(height, width) > MAX_SIDE_PX:
         raise ProbeError(UNREADABLE, f"claims {width} x {height} px; sides of up to {MAX_SIDE_PX} px are read")
+    if height * width > max_px:
+        raise ProbeError(UNREADABLE, f"claims {width} x {height} px; up to {max_px / 1e6:.0f} million px are read")
 
 
 def packets_with_data(container: InputContainer, stream: VideoStream) -> Iterator[av.Packet]:

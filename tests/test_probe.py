@@ -1,11 +1,18 @@
 """What a file holds, against what its decoder gives."""
 
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
 import av
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_videos import cut_beginning, truncate, turn_clockwise, write_video
+from tiny_videos import cut_beginning, truncate, turn_clockwise, write_tiny_frames, write_video
 
+from preprocess.decode import read_frames, read_image
 from preprocess.probe import ProbeError, VideoInfo, frame_times, probe_image, probe_video
 from preprocess.schemas import NO_FRAMES, UNREADABLE
 
@@ -173,3 +180,79 @@ def test_damaged_and_foreign_images_are_unreadable(tmp_path):
         with pytest.raises(ProbeError) as caught:
             probe_image(tmp_path / name)
         assert caught.value.status == UNREADABLE, name
+
+
+@pytest.mark.parametrize("kind", ["pipe", "folder", "socket", "device"])
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
+    path = tmp_path / "x.mp4"
+    if kind == "pipe":
+        os.mkfifo(path)  # who opens it waits for ever
+    elif kind == "folder":
+        path.mkdir()
+    elif kind == "socket":
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+    else:
+        path = Path("/dev/zero")  # never ends
+    for probe in (probe_video, frame_times, probe_image, read_image, lambda path: list(read_frames(path, [0]))):
+        with pytest.raises(ProbeError, match=f"is not a regular file but a .*{kind}") as caught:
+            probe(path)
+        assert caught.value.status == UNREADABLE
+
+
+def peak_mib(function: str, path: Path) -> tuple[float, str]:
+    """Most memory of a new process that calls a function of probe or decode on a file, and what it says."""
+    if not Path("/proc/self/status").exists():
+        pytest.skip("only Linux tells the memory of a process from that of the one that started it")
+    code = """
+import sys
+from preprocess.decode import *
+from preprocess.probe import *
+try:
+    print(eval(sys.argv[1])(sys.argv[2]))
+except ProbeError as error:
+    print(error.status, error)
+(line,) = (line for line in open("/proc/self/status") if line.startswith("VmHWM"))
+print(int(line.split()[1]) / 1024)
+"""
+    command = [sys.executable, "-c", code, function, str(path)]
+    *said, peak = subprocess.run(command, check=True, text=True, capture_output=True).stdout.splitlines()
+    return float(peak), "\n".join(said)
+
+
+def test_headers_that_claim_more_than_memory_holds_cost_none(tmp_path):
+    write_tiny_frames(tmp_path / "canvas.gif", (16000, 16000))
+    write_tiny_frames(tmp_path / "image.gif", (12000, 14000))
+    grown = write_video(tmp_path / "grown.avi", codec="mjpeg", pixel_format="yuvj420p", n_frames=2)
+    # frame, precision, height, width
+    grown.write_bytes(
+        grown.read_bytes().replace(b"\xff\xc0\x00\x11\x08\x00\x30\x00\x40", b"\xff\xc0\x00\x11\x08\xff\x00\xff\x00")
+    )
+    for function, name, status, message in (
+        ("probe_video", "canvas.gif", NO_FRAMES, "none of 1 frames decodes, or they have over 67 million px"),
+        ("probe_video", "grown.avi", NO_FRAMES, "none of 2 frames decodes"),
+        ("probe_image", "image.gif", UNREADABLE, "claims 14000 x 12000 px; up to 160 million px are read"),
+        ("read_image", "image.gif", UNREADABLE, "claims 14000 x 12000 px; up to 160 million px are read"),
+    ):
+        peak, said = peak_mib(function, tmp_path / name)
+        assert (status, message) == tuple(said.split(" ", 1))
+        assert peak < 200, (name, "imports take 90")
+
+
+def test_a_video_whose_header_tells_too_large_a_size(tmp_path):
+    with av.open(str(tmp_path / "large.mpg"), "w") as output:
+        stream = output.add_stream("mpeg2video", rate=25)
+        stream.width, stream.height, stream.pix_fmt = 12000, 6000, "yuv420p"
+        output.mux(stream.encode(av.VideoFrame(12000, 6000, "yuv420p")))
+        output.mux(stream.encode())
+    peak, said = peak_mib("probe_video", tmp_path / "large.mpg")
+    assert said == "unreadable claims 12000 x 6000 px; up to 67 million px are read"
+    assert peak < 200
+
+
+@pytest.mark.slow
+def test_the_largest_images_are_read_in_seven_bytes_a_pixel(tmp_path):
+    Image.new("RGB", (12000, 12500), (200, 100, 40)).save(tmp_path / "large.jpg")
+    peak, said = peak_mib("lambda path: read_image(path)[::6000, ::6000].tolist()", tmp_path / "large.jpg")
+    assert said == str([[[200, 100, 40]] * 2] * 3)
+    assert peak < 100 + 7.2 * 150e6 / 2**20

@@ -72,3 +72,32 @@ def truncate(path: Path, share: float) -> None:
     """Keep only the first `share` of a file's bytes."""
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
+
+
+def write_tiny_frames(path: Path, size: tuple[int, int], n_frames: int = 1) -> Path:
+    """A GIF with a canvas of `(height, width)` and frames of one pixel, 24 bytes each.
+
+    Its decoder copies the whole canvas for every frame: 20,000 of 4000 x 4000 px are half a megabyte, and minutes.
+    """
+    height, width = size
+    canvas = b"GIF89a" + struct.pack("<HH", width, height) + b"\x80\0\0" + b"\0\0\0\xff\xff\xff"
+    delay = b"\x21\xf9\x04\x00\x04\x00\x00\x00"  # 1/25 s
+    pixel = b"\x2c" + struct.pack("<HHHH", 0, 0, 1, 1) + b"\0" + b"\x02\x02\x44\x01\x00"
+    path.write_bytes(canvas + (delay + pixel) * n_frames + b"\x3b")
+    return path
+
+
+def repeat_packets(path: Path, output: Path, times: int) -> Path:
+    """Write a video's packets one after another `times` times, each round later: a long video in a moment."""
+    with av.open(str(path)) as source, av.open(str(output), "w") as sink:
+        stream = sink.add_stream_from_template(source.streams.video[0])
+        packets = [packet for packet in source.demux(video=0) if packet.size]
+        time_base, last = packets[0].time_base, max(packet.pts for packet in packets)
+        round_ticks = last + packets[0].duration - min(packet.pts for packet in packets)
+        for number in range(times):
+            for packet in packets:
+                again = av.Packet(bytes(packet))
+                again.pts, again.dts = packet.pts + number * round_ticks, packet.dts + number * round_ticks
+                again.time_base, again.stream, again.is_keyframe = time_base, stream, packet.is_keyframe
+                sink.mux(again)
+    return output
