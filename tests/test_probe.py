@@ -10,7 +10,7 @@ import av
 import numpy as np
 import pytest
 from PIL import Image
-from tiny_videos import cut_beginning, truncate, turn_clockwise, write_tiny_frames, write_video
+from tiny_videos import cut_beginning, repeat_packets, truncate, turn_clockwise, write_tiny_frames, write_video
 
 from preprocess.decode import read_frames, read_image
 from preprocess.probe import ProbeError, VideoInfo, frame_times, probe_image, probe_video
@@ -256,3 +256,20 @@ def test_the_largest_images_are_read_in_seven_bytes_a_pixel(tmp_path):
     peak, said = peak_mib("lambda path: read_image(path)[::6000, ::6000].tolist()", tmp_path / "large.jpg")
     assert said == str([[[200, 100, 40]] * 2] * 3)
     assert peak < 100 + 7.2 * 150e6 / 2**20
+
+
+@pytest.mark.slow
+def test_two_hours_of_1080p_take_the_memory_of_a_few_frames(tmp_path):
+    """180,000 frames in GOPs of ten seconds: probed, timed, and 32 frames read, of which most are never decoded."""
+    options = {"preset": "ultrafast", "crf": "48", "x264-params": "bframes=3:keyint=250"}
+    short = write_video(tmp_path / "short.mp4", n_frames=250, size=(1080, 1920), codec="libx264", options=options)
+    long = repeat_packets(short, tmp_path / "long.mp4", times=720)
+    for function, result in (
+        ("lambda path: probe_video(path).duration_seconds", "7200.0"),
+        ("lambda path: len(frame_times(path))", "180000"),
+        ("lambda path: sum(1 for _ in read_frames(path, range(0, 180_000, 5_625)))", "32"),
+    ):
+        peak, said = peak_mib(function, long)
+        assert said == result
+        assert peak < 300, function
+    long.unlink()  # 0.9 GB
