@@ -90,7 +90,7 @@ LABELS = {
 LEFT, BELOW = (-7, -3, "right"), (0, -14, "center")
 SHIFTS = {
     ("read", PILLOW): (-5, -13, "right"),
-    ("read", STORED): BELOW,
+    ("read", STORED): (-4, -18, "center"),
     ("read", UP): (5, -12, "left"),
     ("write", UP): LEFT,
     ("read", "PNG level 0"): BELOW,

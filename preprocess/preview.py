@@ -139,8 +139,8 @@ def draw_shard(files: ShardFiles, limits: Limits, *, only: str = "") -> np.ndarr
                     cells = [findings.cell(row, track.colour, limits.cell_px) for row in track.chosen]
                     blank = np.full((limits.cell_px, limits.cell_px, 3), _BACKGROUND, np.uint8)
                     cells += [blank] * (limits.columns - len(cells))
-                    sources = ", ".join(sorted(findings.mask_sources(track.chosen)))
-                    parts.append(np.concatenate([_track_label(track, sources, limits.cell_px), *cells], axis=1))
+                    mask_sources = sorted(findings.mask_sources(track.chosen))
+                    parts.append(np.concatenate([_track_label(track, mask_sources, limits.cell_px), *cells], axis=1))
         if without:
             more = [f"and {len(without) - _MAX_LISTED} more, see the ledger"] * (len(without) > _MAX_LISTED)
             lines = [f"videos without a crop: {len(without)}", *without[:_MAX_LISTED], *more]
@@ -328,12 +328,12 @@ def _video_strip(video: str, plan: _Plan, lost: Counter, width: int) -> np.ndarr
     return _text(["   ".join(parts)], width, _STRIP)
 
 
-def _track_label(track: _Track, sources: str, height: int) -> np.ndarray:
+def _track_label(track: _Track, mask_sources: list[str], height: int) -> np.ndarray:
     label = Image.new("RGB", (_LABEL_PX, height), _BACKGROUND)
     draw = ImageDraw.Draw(label)
     draw.rectangle((0, 0, 5, height - 3), fill=track.colour)
     lines = [f"track {track.number}", f"{len(track.chosen)} of {track.n_crops} crops"]
-    lines += [f"{track.n_lost} lost"] * bool(track.n_lost) + [f"mask: {sources}"] * bool(sources)
+    lines += [f"{track.n_lost} lost"] * bool(track.n_lost) + [f"mask: {source}" for source in mask_sources]
     for number, line in enumerate(lines):
         draw.text((12, 3 + number * _LINE_PX), line, _FAINT if number else _TEXT, _FONT)
     return np.asarray(label)
