@@ -15,7 +15,8 @@
     /crops/status, message  (N,)      str      `ok`, or why the crop was lost
     /images/encoded, offset                    pixels of crop i: encoded[offset[i]:offset[i + 1]], see `encode_crop`
 
-Rows are sorted by video, frame and track. Point coordinates have pixel centres at whole numbers.
+The attribute `encoding` of /images names what its bytes are. Rows are sorted by video, frame and track. Point
+coordinates have pixel centres at whole numbers.
 """
 
 from __future__ import annotations
@@ -37,7 +38,7 @@ from preprocess.store import BlobReader, BlobWriter, Origin, create_h5
 # Attribute of /images: what its bytes are, so that files of another kind are refused by name.
 ENCODING = "zstd of row differences of green, red - green, blue - green"
 
-# Higher levels gain less than 2 % in size; see docs/performance.md. Its calls share no state and release the GIL.
+# Level 9 would save 6 % for six times the time to write (docs/performance.md). Calls share no state and release the GIL.
 _ZSTD = pa.Codec("zstd", compression_level=1)
 
 _BLOCK_SUM_ROWS = 24  # image rows of a block, see `_sum_rows`
@@ -128,11 +129,11 @@ def _sum_rows(rows: np.ndarray) -> None:
         rows[row] += rows[row - 1]
 
 
-def encode_png(image: np.ndarray, level: int = 1) -> bytes:
+def encode_png(image: np.ndarray) -> bytes:
     """Encode an RGB `(height, width, 3)` or grey `(height, width)` uint8 image as PNG, without loss."""
     pixels = image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_RGB2BGR)
     # the filter "up" writes and reads in about 0.6 of the time of libpng's own choice (docs/performance.md)
-    options = [cv2.IMWRITE_PNG_COMPRESSION, level, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
+    options = [cv2.IMWRITE_PNG_COMPRESSION, 1, cv2.IMWRITE_PNG_FILTER, cv2.IMWRITE_PNG_FILTER_UP]
     done, encoded = cv2.imencode(".png", pixels, options)
     if not done:
         raise ValueError(f"cannot encode an image of shape {image.shape}")
