@@ -38,7 +38,7 @@ from preprocess.store import BlobReader, BlobWriter, Origin, create_h5
 # Attribute of /images: what its bytes are, so that files of another kind are refused by name.
 ENCODING = "zstd of row differences of green, red - green, blue - green"
 
-# Level 9 would save 6 % for six times the time to write (docs/performance.md). Calls share no state and release the GIL.
+# Level 9 would save 6 % for six times the time to write (docs/performance.md). Calls share no state, and no GIL.
 _ZSTD = pa.Codec("zstd", compression_level=1)
 
 _BLOCK_SUM_ROWS = 24  # image rows of a block, see `_sum_rows`
