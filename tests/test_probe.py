@@ -4,6 +4,7 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
 from pathlib import Path
 
 import av
@@ -198,6 +199,26 @@ def test_what_is_no_regular_file_is_refused_at_once(tmp_path, kind):
         with pytest.raises(ProbeError, match=f"is not a regular file but a .*{kind}") as caught:
             probe(path)
         assert caught.value.status == UNREADABLE
+
+
+@pytest.mark.skipif(not hasattr(os, "seteuid"), reason="no users to be")
+def test_a_file_that_may_not_be_read_says_so():
+    with tempfile.TemporaryDirectory() as folder:  # a folder of this test's own, that any user may enter
+        Path(folder).chmod(0o755)
+        video, image = write_video(Path(folder) / "locked.mp4"), Path(folder) / "locked.png"
+        Image.new("RGB", (4, 4)).save(image)
+        for path in (video, image):
+            path.chmod(0)
+        user = os.geteuid()
+        if user == 0:
+            os.seteuid(65534)  # root reads files of any permission
+        try:
+            for probe, path in ((probe_video, video), (frame_times, video), (probe_image, image), (read_image, image)):
+                with pytest.raises(ProbeError, match="Permission denied") as caught:
+                    probe(path)
+                assert caught.value.status == UNREADABLE
+        finally:
+            os.seteuid(user)
 
 
 def peak_mib(function: str, path: Path) -> tuple[float, str]:

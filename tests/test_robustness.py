@@ -216,6 +216,10 @@ def no_videos(tmp_path):
     write_sound(root / "sound.mp4")
     write_sound(root / "sound.mkv").rename(root / "sound.avi")
     write_sound(root / "song_with_cover.mp4", cover=True)
+    (root / "subtitles.mp4").write_text("1\n00:00:01,000 --> 00:00:02,000\nNo picture.\n\n")
+    whole = write_noise_video(tmp_path / "whole.mp4").read_bytes()
+    # a box that players pass over in the place of the only track
+    (root / "no_track.mp4").write_bytes(whole.replace(b"trak", b"free"))
     return root
 
 
@@ -232,9 +236,13 @@ def test_what_is_no_video_is_a_row_with_a_reason(no_videos):
         "sound.mp4": UNREADABLE,
         "sound.avi": UNREADABLE,
         "song_with_cover.mp4": UNREADABLE,
+        "subtitles.mp4": UNREADABLE,
+        "no_track.mp4": UNREADABLE,
         "folder.mp4": UNREADABLE,
     }
-    for name in ("sound.mp4", "sound.avi", "song_with_cover.mp4"):
+    assert "named pipe" in row_of(videos, "pipe.mp4")["message"]
+    assert "folder" in row_of(videos, "folder.mp4")["message"]
+    for name in ("sound.mp4", "sound.avi", "song_with_cover.mp4", "subtitles.mp4", "no_track.mp4"):
         assert "no video stream" in row_of(videos, name)["message"]
 
 
