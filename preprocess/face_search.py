@@ -27,11 +27,13 @@ class SearchSettings:
     Attributes:
         min_size_px: Shorter side of the smallest face to find, in frame pixels.
         score_threshold: Score below which a box is no face.
+        full_search_every: Every how many frames the whole frame is searched.
         batch_size: Frames searched at once.
     """
 
     min_size_px: int
     score_threshold: float
+    full_search_every: int
     batch_size: int
 
 
@@ -160,6 +162,7 @@ def _detector(settings: SearchSettings, device: str) -> FaceDetector:
     return FaceDetector(
         min_size_px=settings.min_size_px,
         score_threshold=settings.score_threshold,
+        full_search_every=settings.full_search_every,
         batch_size=settings.batch_size,
         device=device,
     )

@@ -7,7 +7,7 @@ from preprocess.probe import ProbeError
 from preprocess.schemas import UNREADABLE
 from preprocess.synthetic import render_portrait
 
-SETTINGS = SearchSettings(min_size_px=40, score_threshold=0.9, batch_size=2)
+SETTINGS = SearchSettings(min_size_px=40, score_threshold=0.9, full_search_every=4, batch_size=2)
 
 
 @pytest.fixture(scope="module")
