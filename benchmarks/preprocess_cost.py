@@ -14,6 +14,7 @@ from __future__ import annotations
 import argparse
 import itertools
 import json
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,6 +24,7 @@ import numpy as np
 import pyarrow.parquet as pq
 from measure import STAGES, own_cpu_seconds, stage_cost
 
+from preprocess.crop_file import CropReader
 from preprocess.frames import FramesSettings, sample_frames
 
 N_FRAMES = 300
@@ -36,37 +38,44 @@ def main() -> None:
     parser.add_argument("clips", type=Path, nargs="+", help="video files with faces")
     parser.add_argument("--predictor", required=True, type=Path, help="81-point predictor, dlib's .dat format")
     parser.add_argument("--height", type=int, default=720, help="shorter side to scale the clips to (default: 720)")
+    parser.add_argument(
+        "--zoom", type=float, default=1.0, help="shrink close-ups to this share, and mirror what is around (default: 1)"
+    )
     parser.add_argument("--frames", type=int, default=32, help="frames sampled of each video (default: 32)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args()
     results = {}
-    for kind in ("paired", "unpaired"):
-        root = args.work / f"{kind}_{args.height}"
-        make_collection(root, args.clips, args.height, paired=kind == "paired")
-        results[kind] = measure(root, args)
-        print_table(f"{kind}, {args.height}p", results[kind])
+    paired, unpaired = (args.work / f"{kind}_{args.height}" for kind in ("paired", "unpaired"))
+    make_paired(paired, args.clips, args.height, args.zoom)
+    if not unpaired.exists():
+        shutil.copytree(paired / "original_sequences", unpaired / "original_sequences")
+        for split in ("train", "val", "test"):
+            shutil.copy(paired / f"{split}.json", unpaired)
+    for root in (paired, unpaired):
+        results[root.name] = measure(root, args)
+        print_table(root.name, results[root.name])
     if args.json:
         args.json.write_text(json.dumps(results, indent=2))
 
 
-def make_collection(root: Path, clips: list[Path], height: int, *, paired: bool) -> None:
+def make_paired(root: Path, clips: list[Path], height: int, zoom: float) -> None:
     """Write the collection in FaceForensics++'s tree, if it is not there."""
     if (root / "train.json").exists():
         return
     names = [f"{number:03d}" for number in range(len(clips))]
     for name, clip in zip(names, clips, strict=True):
         print(f"encoding {clip.name} for {root}", flush=True)
-        for method in ("youtube", *METHODS) if paired else ("youtube",):
+        for method in ("youtube", *METHODS):
             sequences = "original_sequences" if method == "youtube" else "manipulated_sequences"
             file = f"{name}.mp4" if method == "youtube" else f"{name}_{name}.mp4"
-            frames = scaled_frames(clip, height)
+            frames = scaled_frames(clip, height, zoom)
             if method != "youtube":
                 strength = 3 + 2 * METHODS.index(method)
                 encode(
                     root / sequences / method / "masks/videos" / file,
                     (manipulated(frame, index, strength)[1] for index, frame in enumerate(frames)),
                 )
-                frames = scaled_frames(clip, height)
+                frames = scaled_frames(clip, height, zoom)
                 frames = (manipulated(frame, index, strength)[0] for index, frame in enumerate(frames))
             encode(root / sequences / method / "c23/videos" / file, frames)
     pairs = [[name, name] for name in names]
@@ -74,14 +83,18 @@ def make_collection(root: Path, clips: list[Path], height: int, *, paired: bool)
         (root / f"{split}.json").write_text(json.dumps(chosen))
 
 
-def scaled_frames(clip: Path, height: int) -> Iterator[np.ndarray]:
+def scaled_frames(clip: Path, height: int, zoom: float) -> Iterator[np.ndarray]:
     """300 frames of the clip, played to and fro, with the shorter side at `height`."""
     with av.open(str(clip)) as container:
         once = [frame.to_ndarray(format="rgb24") for frame in container.decode(video=0)]
     scale = height / min(once[0].shape[:2])
-    size = [round(side * scale / 2) * 2 for side in once[0].shape[1::-1]]
+    width, height = (round(side * scale / 2) * 2 for side in once[0].shape[1::-1])
+    size = round(zoom * width), round(zoom * height)
+    left, top = (width - size[0]) // 2, (height - size[1]) // 2
+    borders = top, height - size[1] - top, left, width - size[0] - left
     for frame in itertools.islice(itertools.cycle(once + once[::-1]), N_FRAMES):
-        yield cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale < 1 else cv2.INTER_CUBIC)
+        small = cv2.resize(frame, size, interpolation=cv2.INTER_AREA if scale * zoom < 1 else cv2.INTER_CUBIC)
+        yield cv2.copyMakeBorder(small, *borders, cv2.BORDER_REFLECT_101)
 
 
 def manipulated(frame: np.ndarray, index: int, strength: int) -> tuple[np.ndarray, np.ndarray]:
@@ -122,10 +135,17 @@ def measure(root: Path, args: argparse.Namespace) -> dict:
     return {
         "videos": len(videos),
         "crops": pq.read_metadata(data / "landmarks/c/0000.parquet").num_rows,
+        "crop_side_px": crop_side_px(data / "crops/c/0000.h5"),
         "bare_decoding_cpu_s": [before, after],
         "start_cpu_s": empty,
         "stage_cpu_s": {stage: stages[stage] - empty[stage] for stage in STAGES},
     }
+
+
+def crop_side_px(path: Path) -> float:
+    """Median of the longer side of the stored crops."""
+    with CropReader(path) as crops:
+        return float(np.median(crops.size.max(axis=1)))
 
 
 def bare_decoding(videos: list[Path], n_frames: int) -> float:
@@ -146,7 +166,7 @@ def bare_decoding(videos: list[Path], n_frames: int) -> float:
 def print_table(title: str, result: dict) -> None:
     """Print the stages, each with its ratio to bare decoding."""
     baseline = sum(result["bare_decoding_cpu_s"]) / 2
-    print(f"\n{title}: {result['videos']} videos, {result['crops']} crops")
+    print(f"\n{title}: {result['videos']} videos, {result['crops']} crops of {result['crop_side_px']:.0f} px")
     print("| stage | CPU-s a video | to bare decoding | start, CPU-s a shard |\n|---|---|---|---|")
     print(f"| bare decoding | {baseline / result['videos']:.3f} | 1.00 | |")
     for stage in STAGES:
