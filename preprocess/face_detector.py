@@ -106,38 +106,52 @@ class FaceDetector:
         """The faces of a batch of shrunken frames (n, height, width, 3)."""
         batch = FrameBatch(frames, self._mtcnn.device)
         # evenly spread, at most full_search_every apart
-        n_keys = 1 + -(-(len(frames) - 1) // self._full_search_every)
-        keys = np.unique(np.linspace(0, len(frames) - 1, n_keys).round().astype(np.int64))
-        found = self._mtcnn.search(batch, keys)
-        found = found.select(found.scores >= self._score_threshold)
-        between = np.setdiff1d(np.arange(len(frames)), keys)
+        n_keys = 1 + -(-(len(batch) - 1) // self._full_search_every)
+        keys = np.unique(np.linspace(0, len(batch) - 1, n_keys).round().astype(np.int64))
+        found = self._sure(self._mtcnn.search(batch, keys))
+        between = np.setdiff1d(np.arange(len(batch)), keys)
         if not len(between) or not len(found.scores):
             return found
+        seen = self._follow(batch, found, between)
 
-        position = np.searchsorted(keys, between)
-        owner = found.frames.cpu().numpy()
-        # (between, faces): which faces of the full searches before and after a frame look after it
-        near = (owner[None] == keys[position - 1][:, None]) | (owner[None] == keys[position][:, None])
-        frame, face = (torch.from_numpy(part).to(self._mtcnn.device) for part in np.nonzero(near))
-        frame = torch.from_numpy(between).to(self._mtcnn.device)[frame]
-        boxes = found.boxes[face]
-        centres = (boxes[:, :2] + boxes[:, 2:]) / 2
-        reach = _WINDOW_SIDES / 2 * (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
-        windows = torch.cat([centres - reach, centres + reach], dim=1)
-        kept = batched_nms(windows, found.scores[face], frame, _SAME_WINDOW)
-        seen = self._mtcnn.search_windows(batch, frame[kept], windows[kept])
-        seen = seen.select(seen.scores >= self._score_threshold)
-
-        wanted = self._count(found, len(frames), self._min_size_px * self.scale)
-        lost = self._count(seen, len(frames), 0)[between] < np.maximum(
-            wanted[keys[position - 1]], wanted[keys[position]]
-        )
-        again = between[lost]
+        wanted = self._count(found, len(batch), self._min_size_px * self.scale)
+        after = np.searchsorted(keys, between)
+        wanted = np.maximum(wanted[keys[after - 1]], wanted[keys[after]])
+        again = between[self._count(seen, len(batch), 0)[between] < wanted]
         if len(again):
             seen = seen.select(~torch.isin(seen.frames, torch.from_numpy(again).to(seen.frames)))
-            searched = self._mtcnn.search(batch, again)
-            seen = Detections(*map(torch.cat, zip(seen, searched, strict=True)))
-        return Detections(*map(torch.cat, zip(found, seen, strict=True)))
+            seen = _joined(seen, self._sure(self._mtcnn.search(batch, again)))
+        return _joined(found, seen)
+
+    def _follow(self, batch: FrameBatch, found: Detections, between: np.ndarray) -> Detections:
+        """Look for the faces found in the frames before and after theirs, and from there on, in the frames `between`.
+
+        Each round goes one frame further on from the faces that the last one saw; windows that see what another one
+        saw are left out.
+        """
+        unsearched = torch.zeros(len(batch) + 2, dtype=torch.bool, device=self._mtcnn.device)
+        unsearched[torch.from_numpy(between).to(unsearched.device) + 1] = True
+        frames, windows = found.frames[:0], found.boxes[:0]
+        seen = found.select(found.frames < 0)
+        fresh = found
+        for _ in range(self._full_search_every):
+            around = _windows(fresh.boxes).repeat(2, 1)
+            beside = torch.cat([fresh.frames - 1, fresh.frames + 1])
+            inside = unsearched[beside + 1]
+            every, every_window = torch.cat([frames, beside[inside]]), torch.cat([windows, around[inside]])
+            # the order stands for the rank: windows searched before are kept
+            rank = torch.arange(len(every), 0, -1, device=every.device, dtype=torch.float32)
+            kept = batched_nms(every_window, rank, every, _SAME_WINDOW)
+            kept = kept[kept >= len(frames)]
+            if not len(kept):
+                break
+            fresh = self._sure(self._mtcnn.search_windows(batch, every[kept], every_window[kept]))
+            frames, windows = torch.cat([frames, every[kept]]), torch.cat([windows, every_window[kept]])
+            seen = _joined(seen, fresh).distinct()
+        return seen
+
+    def _sure(self, found: Detections) -> Detections:
+        return found.select(found.scores >= self._score_threshold)
 
     @staticmethod
     def _count(found: Detections, n_frames: int, min_size_px: float) -> np.ndarray:
@@ -156,3 +170,14 @@ class FaceDetector:
         order = np.flatnonzero(keep)[np.argsort(-scores[keep], kind="stable")]
         every = FaceBoxes(boxes, scores, points)
         return [every.select(order[frames[order] == frame]) for frame in range(shape[0])]
+
+
+def _windows(boxes: torch.Tensor) -> torch.Tensor:
+    """(n, 4) square windows around boxes."""
+    centres = (boxes[:, :2] + boxes[:, 2:]) / 2
+    reach = _WINDOW_SIDES / 2 * (boxes[:, 2:] - boxes[:, :2]).amax(dim=1, keepdim=True)
+    return torch.cat([centres - reach, centres + reach], dim=1)
+
+
+def _joined(*parts: Detections) -> Detections:
+    return Detections(*(torch.cat(tensors) for tensors in zip(*parts, strict=True)))
