@@ -5,9 +5,9 @@ Four tables, from the crops of files that the stage `crops` wrote:
 1. lossless formats: bytes, CPU-ms to write and to read a crop on one thread, the best of five passes in which the
    formats take turns; every crop must come back pixel for pixel;
 2. where the CPU time of one sample goes when the loader reads it;
-3. random reads by a training loader (batches of 16, UCF's window of 256 px): samples per CPU-second of the reading
-   workers and the parent together, from crops files and from PNG files in folders, median of five epochs each, taken
-   in turns; files and disk cache are warm, the start of the workers is not counted;
+3. random reads by a training loader (batches of 32 images, UCF's window of 256 px): samples per CPU-second of the
+   reading workers and the parent together, from crops files and from PNG files in folders, median of five epochs each,
+   taken in turns; files and disk cache are warm, the start of the workers is not counted;
 4. opening a samples table of ten million rows, in a process of its own.
 
 The baseline is PNG as `cv2.imwrite` makes and reads it without options. Libraries that are not installed are skipped:
@@ -65,8 +65,6 @@ LOADED = (
     STORED,
     BASELINE,
     "row differences, zstd 1",
-    "JPEG XL effort 1",
-    "QOI",
     "Blosc2 LZ4, bytes shuffled by channel",
 )
 IN_FOLDERS = (BASELINE, PILLOW, UP)
@@ -105,7 +103,8 @@ SHIFTS = {
 PASSES = 5
 EPOCHS = 5
 WINDOW = CropWindow(margin=0.15, size=256)
-BATCH_SIZE = 16
+BATCH_SIZE = 32  # images of UCF's 16 real-fake pairs
+PARTS = ("formats", "loaders", "table")
 WORKER_COUNTS = (1, 4, 8)
 TABLE_ROWS = 10_000_000
 ROWS_OF_VIDEO, VIDEOS_OF_GROUP, ROWS_OF_GROUP = 40, 5, 1 << 20
@@ -589,8 +588,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("crops", type=Path, nargs="+", metavar="CROPS.h5")
     parser.add_argument("--every", type=int, default=8, help="compare the formats on every n-th crop (default 8)")
-    parser.add_argument("--no-table", action="store_true", help="leave out the table of ten million rows")
-    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the formats")
+    parser.add_argument("--parts", nargs="+", choices=PARTS, default=PARTS, help="what to measure (default: all)")
+    parser.add_argument("--plot", type=Path, metavar="FILE.png", help="draw the part `formats`")
     arguments = parser.parse_args()
     libraries = ["opencv-python-headless", "pillow", "pyarrow", "h5py", "torch"]
     libraries += ["imagecodecs"] * bool(imagecodecs) + ["blosc2"] * bool(blosc2)
@@ -600,13 +599,15 @@ def main() -> None:
     images = [image for path in arguments.crops for _, image in read_crops(path, arguments.every)]
     sizes = np.array([image.shape[:2] for image in images])
     print(f"{len(images)} crops, median {np.median(sizes.max(axis=1)):.0f} px on the longer side")
-    figures = measure_formats(codecs, images)
-    print_formats(figures)
-    if arguments.plot:
-        plot_formats(codecs, figures, arguments.plot)
+    if "formats" in arguments.parts:
+        figures = measure_formats(codecs, images)
+        print_formats(figures)
+        if arguments.plot:
+            plot_formats(codecs, figures, arguments.plot)
     with tempfile.TemporaryDirectory() as folder:
-        compare_loaders(Path(folder), arguments.crops, codecs)
-        if not arguments.no_table:
+        if "loaders" in arguments.parts:
+            compare_loaders(Path(folder), arguments.crops, codecs)
+        if "table" in arguments.parts:
             measure_table(Path(folder))
 
 
