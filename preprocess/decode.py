@@ -94,6 +94,7 @@ def read_frames(
             if index != wanted[0]:
                 break  # it did not come; decoding everything may have it
             yield wanted.pop(0), _upright(frame, reformatter, size, pixel_format)
+        found.close()
     if wanted:
         for index, frame in _pick(_decode_all(path), times, wanted):
             yield index, _upright(frame, reformatter, size, pixel_format)

@@ -75,7 +75,7 @@ class _Reader:
     """What the readers share: anything unexpected makes a packet unknown."""
 
     def __call__(self, packet: av.Packet) -> Role:
-        if packet.is_corrupt:  # the container noticed
+        if packet.is_corrupt or packet.has_sidedata("new_extradata"):  # damaged, or of another stream joined on
             return Role.UNKNOWN
         try:
             return self._role(memoryview(packet))

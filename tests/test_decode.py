@@ -204,6 +204,29 @@ def test_frames_that_are_turned_or_cut_away_change_nothing_of_this(tmp_path, ben
     assert_same_frames(path, monkeypatch)
 
 
+def test_streams_that_are_joined_are_decoded_whole(tmp_path):
+    """The headers of the second part come beside a packet, and whoever drops that packet drops them."""
+    parts = [
+        write_noise_video(
+            tmp_path / f"{number}.flv",
+            size=(96, 128),
+            times_ms=[40 * (24 * number + frame) for frame in range(20)],
+            **x264(params),
+        )
+        for number, params in enumerate(("b-pyramid=normal", "cabac=0:8x8dct=0"))
+    ]
+    file_header_bytes = 13
+    path = tmp_path / "joined.flv"
+    path.write_bytes(parts[0].read_bytes() + parts[1].read_bytes()[file_header_bytes:])
+    assert Role.UNKNOWN in scan_packets(path).roles
+    expected = {**frames_by_time(parts[0]), **frames_by_time(parts[1])}
+    for indices in ([35], range(40)):
+        frames = dict(read_frames(path, indices))
+        assert list(frames) == list(indices)
+        for index, frame in frames.items():
+            assert np.array_equal(frame, list(expected.values())[index])
+
+
 def test_lost_packets_are_lost_alone(tmp_path):
     path = write_noise_video(tmp_path / "video.mkv", n_frames=40, size=(96, 128), **x264("b-pyramid=normal"))
     with av.open(str(path)) as whole, av.open(str(tmp_path / "lost.mkv"), "w") as output:
