@@ -15,9 +15,6 @@ from pathlib import Path
 
 import psutil
 
-from preprocess.schemas import INDEX
-from preprocess.store import Origin, write_table
-
 # in order; `index` names the data set `c`
 STAGES = ("index", "frames", "faces", "crops", "landmarks", "masks")
 _PR_SET_CHILD_SUBREAPER = 36
@@ -51,10 +48,9 @@ def stage_cost(
     layout: str,
     settings: dict[str, dict],
     predictor: str,
-    shard: str = "0000",
     workers: int = 1,
 ) -> Cost:
-    """Run a stage on a shard of the data set `c`.
+    """Run a stage on the data set `c`, which is one shard.
 
     Args:
         stage: One of `STAGES`.
@@ -63,15 +59,10 @@ def stage_cost(
         layout: How it is laid out.
         settings: Settings of each stage; a stage that is not named has its defaults.
         predictor: Predictor of the landmarks, or `none`.
-        shard: `0000`, or `empty` for one without videos.
         workers: Videos worked on side by side.
     """
-    lists = data / "index/c" / f"{shard}.parquet"
-    file = {name: data / name / "c" / f"{shard}.{_suffix(name)}" for name in STAGES}
-    if shard == "empty":
-        write_table(lists, [], INDEX, Origin("c", "index", "{}", 1, shard))
-        if stage == "index":
-            return command_cost([sys.executable, "-c", "import preprocess.index"])
+    lists = data / "index/c/0000.parquet"
+    file = {name: data / name / "c" / f"0000.{_suffix(name)}" for name in STAGES}
     raw = ["--root", root, "--workers", workers]
     arguments = {
         "index": [*raw, "--dataset", "c", "--layout", layout, "--n-shards", 1, "--lists", data / "index/c"],
