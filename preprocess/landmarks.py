@@ -38,12 +38,17 @@ PUBLISHED_PREDICTOR = (
 RECT_SIDE = 0.98
 RECT_SHIFT_DOWN = 0.055
 
+# Grey pixels of a batch, padding included: a batch of close-ups holds fewer crops, so that memory stays bounded.
+_BATCH_PIXELS = 1 << 26
+
 
 @dataclass(frozen=True)
 class LandmarksSettings:
     """How landmarks are found."""
 
-    batch_size: int = setting(64, "Crops evaluated at once; more is faster on a GPU and takes memory.", minimum=1)
+    batch_size: int = setting(
+        256, "Crops evaluated at once, fewer when they are large; the points do not depend on it.", minimum=1
+    )
 
 
 def landmark_rect(boxes: np.ndarray) -> np.ndarray:
@@ -129,7 +134,14 @@ def _batches_of_similar_size(crops: CropReader, batch_size: int) -> list[np.ndar
     """Rows of the crops that were not lost, in batches that need little padding."""
     kept = np.flatnonzero(crops.status == OK)
     kept = kept[np.lexsort(crops.size[kept].T)]
-    return [np.sort(kept[begin : begin + batch_size]) for begin in range(0, len(kept), batch_size)]
+    batches, begin = [], 0
+    while begin < len(kept):
+        sizes = np.maximum.accumulate(crops.size[kept[begin : begin + batch_size]].astype(np.int64))
+        pixels = np.arange(1, len(sizes) + 1) * sizes.prod(axis=1)
+        end = begin + max(1, int((pixels <= _BATCH_PIXELS).sum()))
+        batches.append(np.sort(kept[begin:end]))
+        begin = end
+    return batches
 
 
 def _points_in_frame(crops: CropReader, rows: np.ndarray, predictor: ShapePredictor) -> dict[int, np.ndarray]:

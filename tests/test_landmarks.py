@@ -7,6 +7,7 @@ import dlib
 import numpy as np
 import pytest
 
+from preprocess import landmarks
 from preprocess.cli import UserError
 from preprocess.crop_file import Crop, CropReader, write_crops
 from preprocess.crops import CropsSettings, cut_crop
@@ -78,6 +79,19 @@ def test_every_crop_has_its_row(shard, predictor_path):
         between_eyes = np.linalg.norm(truth.landmarks[36:42].mean(axis=0) - truth.landmarks[42:48].mean(axis=0))
         error = np.linalg.norm(points - truth.landmarks, axis=1).mean() / between_eyes
         assert error < 0.12, f"crop {row['crop_row']}: mean error is {error:.1%} of the distance between the eyes"
+
+
+def test_batches_hold_every_crop_once_and_a_bounded_number_of_pixels(shard, monkeypatch):
+    with CropReader(shard[0]) as crops:
+        areas = crops.size[:N_FACES].astype(int).prod(axis=1)
+        limit = int(3 * areas.max())
+        monkeypatch.setattr(landmarks, "_BATCH_PIXELS", limit)
+        batches = landmarks._batches_of_similar_size(crops, 8)
+        assert sorted(np.concatenate(batches).tolist()) == list(range(N_FACES))
+        assert all(len(rows) * int(crops.size[rows].max(axis=0).prod()) <= limit for rows in batches)
+        assert max(map(len, batches)) > 3, "small crops share a batch"
+        monkeypatch.setattr(landmarks, "_BATCH_PIXELS", 1)
+        assert [len(rows) for rows in landmarks._batches_of_similar_size(crops, 8)] == [1] * N_FACES
 
 
 def test_landmarks_can_be_left_out(shard):

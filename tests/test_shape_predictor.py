@@ -58,6 +58,16 @@ def pad(images: list[np.ndarray]) -> tuple[torch.Tensor, torch.Tensor]:
     return batch, sizes
 
 
+def test_grey_values_are_rounded_down():
+    rng = np.random.default_rng(3)
+    image = rng.integers(0, 256, (40, 50, 3), dtype=np.uint8)
+    image[0, :4] = [(255, 255, 255), (255, 255, 254), (0, 0, 2), (1, 1, 1)]
+    grey = grey_values(image)
+    assert grey.dtype == np.uint8
+    assert grey[0, :4].tolist() == [255, 254, 0, 1]
+    assert np.array_equal(grey, image.sum(axis=2) // 3)
+
+
 @pytest.mark.parametrize(("n_points", "tree_depth"), [(5, 4), (68, 1), (81, 2)])
 def test_points_are_those_of_dlib(tmp_path, n_points, tree_depth):
     path = tmp_path / "predictor.dat"
