@@ -62,6 +62,8 @@ class FaceDetector:
     def __init__(
         self, *, min_size_px: int, score_threshold: float, batch_size: int, device: str, full_search_every: int = 4
     ):
+        if full_search_every < 1:
+            raise ValueError(f"full_search_every is {full_search_every}; it must be 1 at least")
         self._min_size_px = min_size_px
         self._score_threshold = score_threshold
         self._batch_size = batch_size
@@ -91,7 +93,14 @@ class FaceDetector:
 
         Returns:
             Faces of each frame, best score first, rounded to 1/100 px and four digits of the score.
+
+        Raises:
+            ValueError: A frame is of another size.
         """
+        searched = (*self.search_size(*size), 3)
+        for frame in shrunken:
+            if frame.shape != searched:
+                raise ValueError(f"a frame has shape {frame.shape}; frames of {size} are searched as {searched}")
         found = []
         step = self._batch_size
         for begin in range(0, len(shrunken), step):
