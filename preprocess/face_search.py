@@ -95,7 +95,14 @@ def search_videos(
     if device == "cpu":
         search = partial(_search_video, root=root, settings=settings)
         preload = ("preprocess.face_search", "preprocess.face_detector")
-        results = map_videos(search, videos, workers=workers, video_seconds=video_seconds, preload=preload)
+        results = map_videos(
+            search,
+            videos,
+            workers=workers,
+            video_seconds=video_seconds,
+            preload=preload,
+            prepare=partial(_detector, settings, "cpu"),
+        )
         for batches in results:
             yield chain.from_iterable(batches)
         return

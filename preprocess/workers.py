@@ -45,6 +45,7 @@ def map_videos(
     workers: int,
     video_seconds: float = VIDEO_SECONDS,
     preload: tuple[str, ...] = (),
+    prepare: Callable[[], object] | None = None,
 ) -> Iterator[Iterator[R]]:
     """Yield the results of every item, in the order of the items, computed in worker processes.
 
@@ -55,6 +56,7 @@ def map_videos(
         workers: Number of processes. The results do not depend on it.
         video_seconds: Time that a worker may take over one item; while its results wait to be taken the clock stands.
         preload: Modules that the function needs and that take long to import.
+        prepare: Called in each worker before its first item, whose time does not count: what the function loads once.
 
     Yields:
         For each item, an iterator over its results, to be used up before the next is taken. It raises ProbeError after
@@ -65,7 +67,7 @@ def map_videos(
         RuntimeError: The function failed with something else; the message holds the worker's traceback.
     """
     _context.set_forkserver_preload(["preprocess.workers", *preload])
-    team = _Team(function, video_seconds)
+    team = _Team(function, prepare, video_seconds)
     waiting: deque[queue.Queue] = deque()
     try:
         with contextlib.ExitStack() as stack:
@@ -105,8 +107,9 @@ def _results(results: queue.Queue) -> Iterator:
 class _Team:
     """The workers, started when there is work and kept until `stop`."""
 
-    def __init__(self, function: Callable, video_seconds: float):
+    def __init__(self, function: Callable, prepare: Callable | None, video_seconds: float):
         self._function = function
+        self._prepare = prepare
         self._video_seconds = video_seconds
         self._idle: queue.SimpleQueue[_Worker] = queue.SimpleQueue()
         self._workers: set[_Worker] = set()
@@ -143,7 +146,7 @@ class _Team:
     def _idle_worker(self) -> _Worker:
         with contextlib.suppress(queue.Empty):
             return self._idle.get_nowait()
-        worker = _Worker(self._function)
+        worker = _Worker(self._function, self._prepare)
         with self._change:
             self._workers.add(worker)
             if self._stopped.is_set():
@@ -159,9 +162,9 @@ class _Team:
 class _Worker:
     """One process and the pipe to it."""
 
-    def __init__(self, function: Callable):
+    def __init__(self, function: Callable, prepare: Callable | None):
         self._pipe, far_end = _context.Pipe()
-        self._process = _context.Process(target=_serve, args=(far_end, function), daemon=True)
+        self._process = _context.Process(target=_serve, args=(far_end, function, prepare), daemon=True)
         self._process.start()
         far_end.close()
         self._ready = False
@@ -175,7 +178,9 @@ class _Worker:
     def results(self, item: object, video_seconds: float) -> Iterator:
         """The results of one item, as they come; raises as `map_videos` says."""
         if not self._ready:
-            self._receive(_START_SECONDS, "did not start")
+            kind, value = self._receive(_START_SECONDS, "waited for a worker to start")
+            if kind == _FAILED:
+                raise RuntimeError(f"a worker did not start:\n{value}")
             self._ready = True
         with contextlib.suppress(BrokenPipeError):  # reading says how it died
             self._pipe.send(item)
@@ -216,12 +221,18 @@ class _Worker:
         return ProbeError(UNREADABLE, f"reading it crashed the decoder ({cause})")
 
 
-def _serve(pipe: Connection, function: Callable[[T], Iterator[R]]) -> None:
+def _serve(pipe: Connection, function: Callable[[T], Iterator[R]], prepare: Callable | None) -> None:
     """Answer every item with its results; runs in the worker until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
     threading.Thread(target=_end_with_parent, daemon=True).start()
     cv2.setNumThreads(1)
-    pipe.send((_READY, None))
+    try:
+        if prepare is not None:
+            prepare()
+        pipe.send((_READY, None))
+    except Exception:  # the parent raises it
+        pipe.send((_FAILED, traceback.format_exc()))
+        return
     while True:
         try:
             item = pipe.recv()

@@ -1,6 +1,7 @@
 import os
 import signal
 import time
+from collections import deque
 
 import pytest
 
@@ -27,6 +28,14 @@ def misbehave(what):
             os.kill(os.getpid(), signal.SIGKILL)
         case "bug":
             raise ZeroDivisionError("a bug")
+
+
+def loads_slowly():
+    time.sleep(1.5)
+
+
+def does_not_load():
+    raise ZeroDivisionError("a bug")
 
 
 def process_id(_):
@@ -91,6 +100,14 @@ def test_a_worker_killed_from_outside_stops_the_stage_and_is_no_fault_of_the_vid
 def test_a_bug_is_raised_with_its_traceback():
     with pytest.raises(RuntimeError, match="ZeroDivisionError: a bug"):
         list(outcomes(["bug"]))
+
+
+def test_what_a_worker_loads_first_takes_no_time_of_the_video():
+    assert [
+        list(results) for results in map_videos(count_up_to, [1, 2], workers=1, video_seconds=1, prepare=loads_slowly)
+    ] == [[0], [0, 1]]
+    with pytest.raises(RuntimeError, match=r"did not start(.|\n)*a bug"):
+        deque(map(list, map_videos(count_up_to, [1, 2], workers=1, prepare=does_not_load)))
 
 
 def test_time_in_which_results_wait_does_not_count():
