@@ -132,6 +132,7 @@ FOLLOWED = {
     "10_bit.mkv": (x264(pixel_format="yuv420p10le"), {F, M, U}),
     "lossless.mp4": (x264("qp=0"), {F, M}),
     "variable_rate.mp4": (x264(times_ms=[40 * i + 13 * (i % 3) + 500 * (i > 20) for i in range(40)]), {F, M, U}),
+    "early_start.mp4": (x264(times_ms=[40 * i - 200 for i in range(40)]), {F, M, U}),
     "late_start.mkv": (x264(times_ms=[5000 + 40 * i for i in range(40)]), {F, M, U}),
     "hevc.mp4": (x265(), {F, M, U}),
     "hevc_closed.ts": (x265("open-gop=0"), {F, M, U}),

@@ -423,7 +423,7 @@ def mutate(data: bytes, rng: np.random.Generator) -> bytes:
 def _seed_files(folder: Path) -> list[Path]:
     """Small good videos and images of every container and codec family."""
     folder.mkdir()
-    files = [write_grey_video(folder / f"h264.{ending}", grey_frames(4)) for ending in ("mp4", "mkv", "avi", "ts")]
+    files = [write_grey_video(folder / f"h264.{ending}", grey_frames(8)) for ending in ("mp4", "mkv", "avi", "ts")]
     files += [write_grey_video(folder / "a.gif", grey_frames(4), codec="gif")]
     files += [write_grey_video(folder / "mpeg4.avi", grey_frames(4), codec="mpeg4")]
     files += [write_grey_video(folder / "vp9.webm", grey_frames(4), codec="libvpx-vp9")]
@@ -449,7 +449,8 @@ def _fuzz_files(tmp_path: Path, n_mutations: int) -> None:
         path.write_bytes(mutate(seed.read_bytes(), np.random.default_rng([1, number])))
         begin = time.monotonic()
         try:
-            videos, _ = run_chain(root, "images" if seed.stem == "image" else "videos")
+            # some frames are not wanted, so that decoding may leave them out
+            videos, _ = run_chain(root, "images" if seed.stem == "image" else "videos", stride=3)
         except Exception as error:
             raise AssertionError(f"mutation {number} of {seed.name}: {error!r}") from error
         assert len(videos) == 1
