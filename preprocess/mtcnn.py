@@ -121,8 +121,15 @@ class FrameBatch:
             scale = boxes.new_tensor([width / self.width, height / self.height]).repeat(2)
             for some in _portions(len(used), height * width, self.device):
                 here = ((place >= some.start) & (place < some.stop)).nonzero()[:, 0]
-                regions = torch.cat([(place[here] - some.start)[:, None].float(), boxes[chosen[here]] * scale], dim=1)
-                pixels = _normalise(level[used[some]])
+                corners = boxes[chosen[here]] * scale
+                # only what the boxes span is turned to floating point, and a pixel more for sampling between pixels
+                limits = corners.new_tensor([width, height])
+                low = (corners[:, :2].amin(dim=0).floor() - 1).clamp(min=0).minimum(limits - 1)
+                high = (corners[:, 2:].amax(dim=0).ceil() + 1).minimum(limits).maximum(low + 1)
+                (x0, y0), (x1, y1) = low.int().tolist(), high.int().tolist()
+                pixels = _normalise(_chosen(level[:, :, y0:y1, x0:x1], used[some]))
+                corners = corners - low.repeat(2)
+                regions = torch.cat([(place[here] - some.start)[:, None].float(), corners], dim=1)
                 crops[chosen[here]] = roi_align(pixels, regions, side_px, sampling_ratio=1, aligned=True)
         return crops
 
@@ -146,7 +153,7 @@ class Mtcnn:
     def search(self, batch: FrameBatch, frames: Sequence[int]) -> Detections:
         """Search whole frames, those that `frames` numbers."""
         numbers = torch.as_tensor(frames, dtype=torch.int64, device=self.device)
-        images = batch.levels[0][numbers]
+        images = _chosen(batch.levels[0], numbers)
         proposals = []
         scale = self._scale
         while min(batch.height, batch.width) * scale >= _PROPOSAL_PX:
@@ -260,7 +267,7 @@ class _ProposalNet(nn.Module):
             "bias3": net.conv3.bias,
             "slope3": net.prelu3.weight,
             # softmax of two is the logistic function of their difference
-            "heads": torch.cat([net.conv4_1.weight[1:] - net.conv4_1.weight[:1], net.conv4_2.weight]),
+            "heads": torch.cat([net.conv4_1.weight[1:] - net.conv4_1.weight[:1], net.conv4_2.weight])[:, :, 0, 0],
             "bias4": torch.cat([net.conv4_1.bias[1:] - net.conv4_1.bias[:1], net.conv4_2.bias]),
         }
         for name, weight in weights.items():
@@ -274,13 +281,27 @@ class _ProposalNet(nn.Module):
         features = functools.reduce(torch.maximum, features.chunk(self.pool, dim=1))
         features = F.prelu(F.conv2d(features, self.conv2, self.bias2), self.slope2)
         features = F.prelu(F.conv2d(features, self.conv3, self.bias3), self.slope3)
-        return F.conv2d(features, self.heads, self.bias4)
+        # a 1 x 1 convolution; PyTorch's own is slow for a single image
+        return F.linear(features.permute(0, 2, 3, 1), self.heads, self.bias4).permute(0, 3, 1, 2)
 
 
 def _portions(count: int, pixels: int, device: torch.device) -> list[slice]:
     """Slices of `count` images of so many pixels that a device does best at once."""
-    step = max(1, _PIXELS_AT_ONCE[device.type] // pixels)
-    return [slice(begin, begin + step) for begin in range(0, count, step)]
+    most = max(1, _PIXELS_AT_ONCE[device.type] // pixels)
+    portions, begin = [], 0
+    while begin < count:
+        step = min(most, count - begin)
+        if device.type == "cpu":
+            # a power of two: oneDNN compiles a convolution anew for every size of the batch
+            step = 1 << (step.bit_length() - 1)
+        portions.append(slice(begin, begin + step))
+        begin += step
+    return portions
+
+
+def _chosen(images: Tensor, numbers: Tensor) -> Tensor:
+    """Some of the images (n, 3, height, width), whose colours lie side by side in memory, copied whole."""
+    return images.permute(0, 2, 3, 1).index_select(0, numbers).permute(0, 3, 1, 2)
 
 
 def _resize(images: Tensor, size: tuple[int, int]) -> Tensor:
