@@ -18,6 +18,9 @@ from preprocess.mtcnn import Detections, FrameBatch, Mtcnn
 _SEARCHED_FACE_PX = 20
 # MTCNN's first network looks at 12 x 12 px.
 _SMALLEST_FACE_PX = 12
+# Score of a face for which a frame that lost it is searched in full. Prints and leaves, which come and go, have less;
+# from 0.98 on heads that roll are lost.
+_SURE_SCORE = 0.97
 # A window for a known face, in its sides: it may have moved by one.
 _WINDOW_SIDES = 3.0
 # Overlap above which two windows see the same.
@@ -50,8 +53,8 @@ class FaceDetector:
     depends on. Of a batch, the first frame, the last one and others between them, `full_search_every` apart at most,
     are searched in full. From there the faces are followed, forth and back, by searching windows around where they
     were in the frame before and after: someone who is first found in a full search is followed back to where they
-    came in. A frame in which fewer faces are seen than in the full search before or after it is then searched in full
-    as well. Not found is only who is seen between two full searches and in neither.
+    came in. A frame in which fewer faces are seen than the full search before or after it is sure of is then searched
+    in full as well. Not found is only who is seen between two full searches and in neither.
 
     Equal frames give equal bytes. With `full_search_every=1` the faces of a frame do not depend on the others of its
     batch. Safe to call from several threads: they take turns on a GPU and run side by side on CPUs.
@@ -135,19 +138,20 @@ class FaceDetector:
         # evenly spread, at most full_search_every apart
         n_keys = 1 + -(-(len(batch) - 1) // self._full_search_every)
         keys = np.unique(np.linspace(0, len(batch) - 1, n_keys).round().astype(np.int64))
-        found = self._sure(self._mtcnn.search(batch, keys))
+        found = self._scored(self._mtcnn.search(batch, keys))
         between = np.setdiff1d(np.arange(len(batch)), keys)
         if not len(between) or not len(found.scores):
             return found
         seen = self._follow(batch, found, between)
 
-        wanted = self._count(found, len(batch), self._min_size_px * self.scale)
+        sure = found.select(found.scores >= _SURE_SCORE)
+        wanted = self._count(sure, len(batch), self._min_size_px * self.scale)
         after = np.searchsorted(keys, between)
         wanted = np.maximum(wanted[keys[after - 1]], wanted[keys[after]])
         again = between[self._count(seen, len(batch), 0)[between] < wanted]
         if len(again):
             seen = seen.select(~torch.isin(seen.frames, torch.from_numpy(again).to(seen.frames)))
-            seen = _joined(seen, self._sure(self._mtcnn.search(batch, again)))
+            seen = _joined(seen, self._scored(self._mtcnn.search(batch, again)))
         return _joined(found, seen)
 
     def _follow(self, batch: FrameBatch, found: Detections, between: np.ndarray) -> Detections:
@@ -172,12 +176,12 @@ class FaceDetector:
             kept = kept[kept >= len(frames)]
             if not len(kept):
                 break
-            fresh = self._sure(self._mtcnn.search_windows(batch, every[kept], every_window[kept]))
+            fresh = self._scored(self._mtcnn.search_windows(batch, every[kept], every_window[kept]))
             frames, windows = torch.cat([frames, every[kept]]), torch.cat([windows, every_window[kept]])
             seen = _joined(seen, fresh).distinct()
         return seen
 
-    def _sure(self, found: Detections) -> Detections:
+    def _scored(self, found: Detections) -> Detections:
         return found.select(found.scores >= self._score_threshold)
 
     @staticmethod
