@@ -19,7 +19,7 @@ _SEARCHED_FACE_PX = 20
 # MTCNN's first network looks at 12 x 12 px.
 _SMALLEST_FACE_PX = 12
 # Score of a face for which a frame that lost it is searched in full. Prints and leaves, which come and go, have less;
-# from 0.98 on heads that roll are lost.
+# at 0.99 heads that roll are lost.
 _SURE_SCORE = 0.97
 # A window for a known face, in its sides: it may have moved by one.
 _WINDOW_SIDES = 3.0

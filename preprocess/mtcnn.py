@@ -23,7 +23,7 @@ from torchvision.ops import batched_nms, roi_align
 _PROPOSAL_PX, _REFINE_PX, _OUTPUT_PX = 12, 24, 48
 # The proposal network answers for every second pixel.
 _STRIDE_PX = 2
-# Probability of a face that each network must give, and the overlap above which the worse box goes (section III.A).
+# Probability of a face that each network must give, and the overlap above which the worse of two boxes goes.
 _THRESHOLDS = (0.7, 0.7, 0.7)
 _OVERLAP_IN_SCALE, _OVERLAP_ACROSS_SCALES, _OVERLAP_REFINED, _OVERLAP_OUTPUT = 0.49, 0.5, 0.6, 0.7
 # Boxes of a scale lie on a grid, many with an overlap of exactly 0.5, which rounding would settle.
@@ -33,8 +33,8 @@ _PYRAMID_FACTOR = 0.65
 _WINDOW_PX = (40, 52)
 # How the networks want their boxes, found by trial: a proposal begins so many pixels later than the place it was seen
 # at; the refinement and output networks look at squares of so many sides, the latter moved down and right by so many.
-# It makes up for how pixels were counted in training: of 358 faces that facenet-pytorch finds at 0.9 none is lost,
-# 11 are without it, and four more of a hundred faces are found.
+# It makes up for how pixels were counted in training: of 358 faces that facenet-pytorch scores 0.9 or more, 11 are
+# lost without it and none with it, and scores of true faces rise.
 _PROPOSAL_BEGIN_PX = 0.5
 _REFINE_SIDES, _REFINE_SHIFT = 0.95, 0.0
 _OUTPUT_SIDES, _OUTPUT_SHIFT = 0.95, 0.05
