@@ -23,10 +23,10 @@ from torchvision.ops import batched_nms, roi_align
 _PROPOSAL_PX, _REFINE_PX, _OUTPUT_PX = 12, 24, 48
 # The proposal network answers for every second pixel.
 _STRIDE_PX = 2
-# Probability of a face that each network must give, and the overlap above which the worse of two boxes goes.
+# Probability of a face that each network must give, and the overlap above which the worse of two boxes goes. Within a
+# scale boxes lie on a grid, many with an overlap of exactly 0.5, which rounding would settle.
 _THRESHOLDS = (0.7, 0.7, 0.7)
 _OVERLAP_IN_SCALE, _OVERLAP_ACROSS_SCALES, _OVERLAP_REFINED, _OVERLAP_OUTPUT = 0.49, 0.5, 0.6, 0.7
-# Boxes of a scale lie on a grid, many with an overlap of exactly 0.5, which rounding would settle.
 # From one level of the image pyramid to the next.
 _PYRAMID_FACTOR = 0.65
 # Sides to which a window is scaled: a face of a third of it has 13 and 17 px. Of the pairs tried, it finds the most.
