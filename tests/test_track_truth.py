@@ -83,14 +83,16 @@ def test_no_track_holds_two_people_whether_they_cross_or_a_cut_changes_them(trac
 
 def test_people_who_cross_are_found_again_on_the_other_side(tracked):
     for kind, truth, found in tracked:
-        people = people_of_tracks(truth, found)
         if kind != "crossing" or len(found) == N_FRAMES:  # sampled so, a face is hidden for longer than max_gap
             continue
-        assert len(people) == 2, "a track a person"
-        for shown in people.values():
-            ((person, frames),) = shown.items()
-            first, last = (truth[frame][person][0][[0, 2]].mean() for frame in (frames[0], frames[-1]))
-            assert abs(first - last) > 100, "the track goes from one side to the other"
+        people = people_of_tracks(truth, found)
+        for person in (0, 1):
+            # a face that is half hidden may be found as a short track of its own
+            seen = {frame: track for track, shown in people.items() for frame in shown[person]}
+            first, last = min(seen), max(seen)
+            assert seen[first] == seen[last], f"person {person}: {seen}"
+            places = [truth[frame][person][0][[0, 2]].mean() for frame in (first, last)]
+            assert abs(places[0] - places[1]) > 100, "from one side to the other"
 
 
 def test_a_cut_begins_a_new_track_in_the_same_place(tracked):
