@@ -64,8 +64,8 @@ class FaceDetector:
         score_threshold: MTCNN score below which a box is no face.
         batch_size: Frames searched at once.
         device: `cpu` or `cuda`.
-        full_search_every: Every how many frames the whole frame is searched; 1 follows nobody. On 17 clips of one to
-            eight people, sampled at 32 frames, 4 finds all faces that 1 finds in kept tracks.
+        full_search_every: Every how many frames the whole frame is searched; 1 follows nobody. Of 684
+            faces in 17 clips of one to eight people, sampled at 32 frames, that 1 finds, 4 misses two: both a print's.
 
     Raises:
         ValueError: `full_search_every` is less than 1.
