@@ -29,7 +29,8 @@ _THRESHOLDS = (0.7, 0.7, 0.7)
 _OVERLAP_IN_SCALE, _OVERLAP_ACROSS_SCALES, _OVERLAP_REFINED, _OVERLAP_OUTPUT = 0.49, 0.5, 0.6, 0.7
 # From one level of the image pyramid to the next.
 _PYRAMID_FACTOR = 0.65
-# Sides to which a window is scaled: a face of a third of it has 13 and 17 px. Of the pairs tried, it finds the most.
+# Sides to which a window is scaled: a face of a third of it has 13 and 17 px. Windows alone then miss 11 of 524 faces
+# that full searches find; 16 at 34 and 46 px, for the same cost; 9 at three sides and windows of 3.5 faces.
 _WINDOW_PX = (40, 52)
 # How the networks want their boxes, found by trial: a proposal begins so many pixels later than the place it was seen
 # at; the refinement and output networks look at squares of so many sides, the latter moved down and right by so many.
@@ -292,7 +293,7 @@ def _portions(count: int, pixels: int, device: torch.device) -> list[slice]:
     while begin < count:
         step = min(most, count - begin)
         if device.type == "cpu":
-            # a power of two: oneDNN compiles a convolution anew for every size of the batch
+            # a power of two: the first batch of a size costs a network 1 to 2 ms more than the next ones
             step = 1 << (step.bit_length() - 1)
         portions.append(slice(begin, begin + step))
         begin += step
