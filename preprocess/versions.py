@@ -7,7 +7,7 @@ everything below it, while other edits in the code rerun nothing.
 SYNTHETIC = 2
 INDEX = 2
 FRAMES = 1
-FACES = 2
+FACES = 3
 CROPS = 2
 LANDMARKS = 1
 MASKS = 2

@@ -118,7 +118,7 @@ def track_script(script, **settings):
 
 def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so():
     # a face that is sure once; a print on a shirt that never is; and a frame with the print alone
-    script = [[(0, 0.92), (40, 0.95)], [(0, 0.99), (40, 0.96)], [(40, 0.95)], []]
+    script = [[(0, 0.92), (40, 0.95)], [(0, 0.999), (40, 0.96)], [(40, 0.95)], []]
     rows = track_script(script)
     assert [(row["frame_index"], row["status"]) for row in rows] == [
         (0, OK),
@@ -129,7 +129,7 @@ def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so():
         (3, NO_FACE),
     ]
     assert {row["x0"] for row in rows if row["status"] == OK} == {0}
-    assert [("0.960" in row["message"], "track_score (0.97)" in row["message"]) for row in rows if row["message"]] == [
+    assert [("0.960" in row["message"], "track_score (0.995)" in row["message"]) for row in rows if row["message"]] == [
         (True, True)
     ] * 3
     kept = track_script(script, track_score=0.95)
@@ -137,7 +137,7 @@ def test_a_track_whose_best_box_is_no_sure_face_is_dropped_and_says_so():
 
 
 def test_a_short_track_is_dropped_and_says_so():
-    rows = track_script([[(0, 0.99)], [(0, 0.99), (40, 0.99)]], min_track_frames=2)
+    rows = track_script([[(0, 0.999)], [(0, 0.999), (40, 0.999)]], min_track_frames=2)
     assert [row["status"] for row in rows] == [OK, OK, NO_FACE]
     assert "min_track_frames (2)" in rows[2]["message"]
 
