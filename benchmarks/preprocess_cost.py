@@ -2,11 +2,12 @@
 
 From each clip (film, with faces; drawn content decodes too cheaply to compare with) two collections are made in
 WORK, once: one like FaceForensics++ (a real video and a fake of each of four methods, with mask videos, H.264 at crf
-23, 300 frames) and one of the same real videos alone. The stages index to masks run on them as the workflow runs
-them. The baseline is bare decoding: PyAV decodes every video from its beginning to the last of the sampled frames,
-and turns these to RGB; mask videos do not count in it. Both are CPU-seconds of all processes, on one worker; the
-baseline runs before and after the stages. What a stage costs on a shard of one tiny video (starting Python, importing)
-is measured apart and taken off: a shard of hundreds of videos pays it once.
+23, 300 frames) and one of the same videos with nothing that pairs them, each to be searched for faces. The stages
+index to masks run on them as the workflow runs them. The baseline is bare decoding: PyAV decodes every video from its
+beginning to the last of the sampled frames, and turns these to RGB; mask videos do not count in it. Both are
+CPU-seconds of all processes, on one worker; the baseline runs before and after the stages. What a stage costs on a
+shard of one tiny video (starting Python, importing) is measured apart and taken off: a shard of hundreds of videos
+pays it once.
 """
 
 from __future__ import annotations
@@ -26,6 +27,7 @@ from measure import STAGES, own_cpu_seconds, stage_cost
 
 from preprocess.crop_file import CropReader
 from preprocess.frames import FramesSettings, sample_frames
+from preprocess.synthetic import render_portrait
 
 N_FRAMES = 300
 METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
@@ -47,12 +49,11 @@ def main() -> None:
     results = {}
     paired, unpaired = (args.work / f"{kind}_{args.height}" for kind in ("paired", "unpaired"))
     make_paired(paired, args.clips, args.height, args.zoom)
-    if not unpaired.exists():
-        shutil.copytree(paired / "original_sequences", unpaired / "original_sequences")
-        for split in ("train", "val", "test"):
-            shutil.copy(paired / f"{split}.json", unpaired)
-    for root in (paired, unpaired):
-        results[root.name] = measure(root, args)
+    unpaired.mkdir(exist_ok=True)
+    for path in paired.glob("*/*/c23/videos/*.mp4"):
+        shutil.copy(path, unpaired / f"{path.parts[-4]}_{path.name}")
+    for root, layout in ((paired, "faceforensics"), (unpaired, "videos")):
+        results[root.name] = measure(root, layout, args)
         print_table(root.name, results[root.name])
     if args.json:
         args.json.write_text(json.dumps(results, indent=2))
@@ -118,13 +119,14 @@ def encode(path: Path, frames: Iterator[np.ndarray]) -> None:
         container.mux(stream.encode())
 
 
-def measure(root: Path, args: argparse.Namespace) -> dict:
+def measure(root: Path, layout: str, args: argparse.Namespace) -> dict:
     """CPU-seconds of bare decoding and of every stage."""
-    data = root / "data"
-    videos = sorted(path for path in root.glob("*/*/c23/videos/*.mp4"))
+    data = args.work / "data" / root.name
+    videos = sorted(root.glob("*/*/c23/videos/*.mp4" if layout == "faceforensics" else "*.mp4"))
     start = args.work / "start"
     if not start.exists():
-        encode(start / "raw/tiny.mp4", iter(np.full((2, 64, 64, 3), 90, np.uint8)))
+        face, _ = render_portrait(np.random.default_rng(3), 160, 160)
+        encode(start / "tiny.mp4", iter([face]))
 
     def stage_cpu_s(data: Path, root: Path, layout: str) -> dict[str, float]:
         settings = {"index": {"label": "real"} if layout == "videos" else {}, "frames": {"n_frames": args.frames}}
@@ -132,9 +134,9 @@ def measure(root: Path, args: argparse.Namespace) -> dict:
         return {stage: stage_cost(stage, data, root, **options).cpu_seconds for stage in STAGES}
 
     before = bare_decoding(videos, args.frames)
-    stages = stage_cpu_s(data, root, "faceforensics")
+    stages = stage_cpu_s(data, root, layout)
     after = bare_decoding(videos, args.frames)
-    empty = stage_cpu_s(start / "data", start / "raw", "videos")
+    empty = stage_cpu_s(args.work / "data/start", start, "videos")
     return {
         "videos": len(videos),
         "crops": pq.read_metadata(data / "landmarks/c/0000.parquet").num_rows,
