@@ -184,7 +184,9 @@ def track_shard(
     found = track(sorted(usable.keys() - set(heirs)), "track faces")
     inherited = {key: inherit_faces(by_video[key], found[usable[key]["source_id"]]) for key in heirs}
     # a real video that lost frames, or decodes at other indices, cannot vouch for its fakes
-    found |= track([key for key, rows in inherited.items() if rows is None], "track other fakes")
+    orphans = [key for key, rows in inherited.items() if rows is None]
+    if orphans:
+        found |= track(orphans, "track other fakes")
     found |= {key: rows for key, rows in inherited.items() if rows is not None}
     return [row for key in sorted(found) for row in found[key]]
 

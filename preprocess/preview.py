@@ -23,7 +23,7 @@ from PIL import Image, ImageDraw, ImageFont
 from preprocess.cli import UserError, run_command
 from preprocess.crop_file import CropReader, boxes_in_crops, decode_png
 from preprocess.samples import ShardFiles
-from preprocess.schemas import OK, UNUSED
+from preprocess.schemas import NO_FACE, OK, UNUSED
 from preprocess.store import BlobReader, atomic_path, read_table
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; RGB
@@ -262,13 +262,14 @@ def _check_rows(files: ShardFiles, stage: str, n_rows: int, n_crops: int) -> Non
 
 
 def _lost_frames(files: ShardFiles, videos: set[str]) -> defaultdict[str, Counter]:
-    """Video → status → sampled frames that gave no face to crop; empty when the faces are not there."""
+    """Video → what was lost → how often: frames without a face by status, and boxes that were dropped."""
     lost: defaultdict[str, Counter] = defaultdict(Counter)
     if files.faces.exists():
-        table = read_table(files.faces, ["video_id", "status"]).group_by(["video_id", "status"])
-        for row in table.aggregate([([], "count_all")]).to_pylist():
+        for row in read_table(files.faces, ["video_id", "status", "message"]).to_pylist():
             if row["video_id"] in videos and row["status"] not in (OK, UNUSED):
-                lost[row["video_id"]][row["status"]] = row["count_all"]
+                # a row `no_face` with a message stands for a dropped box, and others may be kept in its frame
+                is_box = row["status"] == NO_FACE and row["message"]
+                lost[row["video_id"]]["boxes dropped" if is_box else f"frames {row['status']}"] += 1
     return lost
 
 
@@ -281,7 +282,7 @@ def _videos_without_crops(files: ShardFiles, with_crops: set[str], only: str) ->
     lost = _lost_frames(files, set(missing))
     lines = []
     for name, row in sorted(missing.items()):
-        frames = ", ".join(f"{count} frames {status}" for status, count in sorted(lost[name].items()))
+        frames = ", ".join(f"{count} {what}" for what, count in sorted(lost[name].items()))
         index = "" if row["status"] == OK else f"{row['status']}: {row['message']}"
         lines.append(f"{name}   {index or frames or 'no face'}")
     return lines
@@ -324,7 +325,7 @@ def _video_strip(video: str, plan: _Plan, lost: Counter, width: int) -> np.ndarr
     parts = [video, f"{plan.n_crops} crops"]
     if len(plan.tracks) < plan.n_tracks:
         parts.append(f"{len(plan.tracks)} of {plan.n_tracks} tracks drawn")
-    parts += [f"{count} frames {status}" for status, count in sorted(lost.items())]
+    parts += [f"{count} {what}" for what, count in sorted(lost.items())]
     return _text(["   ".join(parts)], width, _STRIP)
 
 
