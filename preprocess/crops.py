@@ -180,7 +180,9 @@ def crop_shard(
         if video["video_id"] in by_video
     ]
     cut = partial(_cut_video, root=root, settings=settings)
-    results = map_videos(cut, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.crops",))
+    results = map_videos(
+        cut, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.decode", "preprocess.crop_file")
+    )
     results = progress(results, total=len(items), description="crop faces")
     for (_, wanted), crops_by_frame in zip(items, results, strict=True):
         yield from _fill_in_lost(wanted, crops_by_frame)

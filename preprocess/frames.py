@@ -77,7 +77,7 @@ def sample_shard(
     """Rows of `schemas.FRAMES` for the videos of a shard that the index could open; see `frame_rows`."""
     usable = [video for video in videos if video["status"] == OK]
     sample = partial(_sample_video, root=root, settings=settings)
-    results = map_videos(sample, usable, workers=workers, video_seconds=video_seconds, preload=("preprocess.frames",))
+    results = map_videos(sample, usable, workers=workers, video_seconds=video_seconds, preload=("preprocess.probe",))
     rows = []
     for video, found in zip(usable, progress(results, total=len(usable), description="sample frames"), strict=True):
         try:

@@ -88,7 +88,9 @@ def index_videos(
     left_out = _left_out(videos, settings)
     taken = [video for video in videos if video.video_id not in left_out]
     probe = partial(_probe, root=root)
-    measured = map_videos(probe, taken, workers=workers, video_seconds=video_seconds, preload=("preprocess.index",))
+    measured = map_videos(
+        probe, taken, workers=workers, video_seconds=video_seconds, preload=("preprocess.probe", "preprocess.datasets")
+    )
     results = {
         video.video_id: _one_row(rows)
         for video, rows in zip(taken, progress(measured, total=len(taken), description=f"probe {dataset}"), strict=True)

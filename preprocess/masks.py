@@ -240,7 +240,9 @@ def make_masks(
             )
         items = list(_by_video(crops, _points(landmarks), {video["video_id"]: video for video in videos}))
     make = partial(_mask_video, crops_path=crops_path, root=root, settings=settings)
-    results = map_videos(make, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.masks",))
+    results = map_videos(
+        make, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.decode", "preprocess.crop_file")
+    )
     for item, found in zip(items, progress(results, total=len(items), description="make masks"), strict=True):
         try:
             (masks,) = found

@@ -1,4 +1,4 @@
-"""An ordered, bounded map over threads: decoding, PNG encoding and PyTorch release the GIL."""
+"""An ordered, bounded map over threads: decoding and PyTorch release the GIL."""
 
 from __future__ import annotations
 

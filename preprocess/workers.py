@@ -55,7 +55,7 @@ def map_videos(
         items: One for each video; pickled.
         workers: Number of processes. The results do not depend on it.
         video_seconds: Time that a worker may take over one item; while its results wait to be taken the clock stands.
-        preload: Modules that the function needs and that take long to import.
+        preload: Modules that the function needs and that take long to import; not the one that runs as a program.
         prepare: Called in each worker before its first item, whose time does not count: what the function loads once.
 
     Yields:
