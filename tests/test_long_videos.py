@@ -33,9 +33,7 @@ def test_a_video_that_a_decoder_never_returns_from_is_given_up_by_every_stage(tm
     assert [(row["status"], row["message"]) for row in endless] == [(UNDECODED, reason)] * 3
 
     box = {"track_id": 0, "score": 1.0, "x0": 0.0, "y0": 0.0, "x1": 8.0, "y1": 8.0}
-    crops = crop_shard(
-        videos, [frame | box for frame in frames], tmp_path, CropsSettings(), workers=1, video_seconds=6
-    )
+    crops = crop_shard(videos, [frame | box for frame in frames], tmp_path, CropsSettings(), workers=1, video_seconds=6)
     outcome = [(crop.video_id.split("/")[-1], crop.frame_index, crop.status, crop.message) for crop in crops]
     # what came in time is kept
     lost = [row for row in outcome if row[2] != OK]
