@@ -43,12 +43,13 @@ def main() -> None:
     parser.add_argument(
         "--zoom", type=float, default=1.0, help="shrink close-ups to this share, and mirror what is around (default: 1)"
     )
+    parser.add_argument("--copies", type=int, default=5, help="times that each clip is in a collection (default: 5)")
     parser.add_argument("--frames", type=int, default=32, help="frames sampled of each video (default: 32)")
     parser.add_argument("--json", type=Path, help="file to write the figures to")
     args = parser.parse_args()
     results = {}
     paired, unpaired = (args.work / f"{kind}_{args.height}" for kind in ("paired", "unpaired"))
-    make_paired(paired, args.clips, args.height, args.zoom)
+    make_paired(paired, args.clips, args.height, args.zoom, args.copies)
     unpaired.mkdir(exist_ok=True)
     for path in paired.glob("*/*/c23/videos/*.mp4"):
         shutil.copy(path, unpaired / f"{path.parts[-4]}_{path.name}")
@@ -59,27 +60,27 @@ def main() -> None:
         args.json.write_text(json.dumps(results, indent=2))
 
 
-def make_paired(root: Path, clips: list[Path], height: int, zoom: float) -> None:
+def make_paired(root: Path, clips: list[Path], height: int, zoom: float, copies: int) -> None:
     """Write the collection in FaceForensics++'s tree, if it is not there."""
     if (root / "train.json").exists():
         return
-    names = [f"{number:03d}" for number in range(len(clips))]
-    for name, clip in zip(names, clips, strict=True):
+    pairs = []
+    for number, clip in enumerate(clips):
+        names = [f"{number + copy * len(clips):03d}" for copy in range(copies)]
+        pairs += [[name, name] for name in names]
         print(f"encoding {clip.name} for {root}", flush=True)
-        for method in ("youtube", *METHODS):
-            sequences = "original_sequences" if method == "youtube" else "manipulated_sequences"
-            file = f"{name}.mp4" if method == "youtube" else f"{name}_{name}.mp4"
-            frames = scaled_frames(clip, height, zoom)
-            if method != "youtube":
-                strength = 3 + 2 * METHODS.index(method)
-                encode(
-                    root / sequences / method / "masks/videos" / file,
-                    (manipulated(frame, index, strength)[1] for index, frame in enumerate(frames)),
-                )
-                frames = scaled_frames(clip, height, zoom)
-                frames = (manipulated(frame, index, strength)[0] for index, frame in enumerate(frames))
-            encode(root / sequences / method / "c23/videos" / file, frames)
-    pairs = [[name, name] for name in names]
+        videos = root / "original_sequences/youtube/c23/videos"
+        encode(videos / f"{names[0]}.mp4", scaled_frames(clip, height, zoom))
+        for name in names[1:]:
+            shutil.copy(videos / f"{names[0]}.mp4", videos / f"{name}.mp4")
+        for strength, method in zip((3, 5, 7, 9), METHODS, strict=True):
+            for part, folder in enumerate(("c23/videos", "masks/videos")):
+                frames = enumerate(scaled_frames(clip, height, zoom))
+                videos = root / "manipulated_sequences" / method / folder
+                file = videos / f"{names[0]}_{names[0]}.mp4"
+                encode(file, (manipulated(frame, index, strength)[part] for index, frame in frames))
+                for name in names[1:]:
+                    shutil.copy(file, videos / f"{name}_{name}.mp4")
     for split, chosen in (("val", []), ("test", []), ("train", pairs)):
         (root / f"{split}.json").write_text(json.dumps(chosen))
 
