@@ -9,3 +9,8 @@ def stage_shards(stage, suffix, datasets):
         for dataset in datasets
         for shard in DATASETS[dataset]["shards"]
     ]
+
+
+def growing(first):
+    """A resource of which a job that is tried again gets more: twice, then three times as much."""
+    return lambda wildcards, attempt: first * attempt

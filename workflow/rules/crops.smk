@@ -12,8 +12,8 @@ rule crop_faces:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.CROPS,

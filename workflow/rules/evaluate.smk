@@ -41,8 +41,8 @@ rule evaluate_detector:
         "../../envs/detectors.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         version=versions.EVALUATE,
         train=lookup(dpath="{experiment}/train", within=EXPERIMENTS),

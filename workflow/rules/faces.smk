@@ -13,8 +13,8 @@ rule track_faces:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=8000,
-        runtime=240,
+        mem_mb=growing(8000),
+        runtime=growing(120),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FACES,

@@ -11,8 +11,8 @@ rule sample_frames:
         "../../envs/preprocess.yaml"
     threads: 2
     resources:
-        mem_mb=2000,
-        runtime=60,
+        mem_mb=growing(2000),
+        runtime=growing(30),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FRAMES,

@@ -23,8 +23,8 @@ for dataset in DATASETS:
             "../../envs/preprocess.yaml"
         threads: 4
         resources:
-            mem_mb=4000,
-            runtime=240,
+            mem_mb=growing(4000),
+            runtime=growing(240),
             video_seconds=VIDEO_SECONDS,
         params:
             **{

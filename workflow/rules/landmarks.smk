@@ -13,8 +13,8 @@ rule detect_landmarks:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=6000,
-        runtime=120,
+        mem_mb=growing(6000),
+        runtime=growing(60),
     params:
         version=versions.LANDMARKS,
         predictor=lookup(dpath="{dataset}/predictor", within=DATASETS),

@@ -13,8 +13,8 @@ rule make_masks:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=240,
+        mem_mb=growing(4000),
+        runtime=growing(120),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.MASKS,

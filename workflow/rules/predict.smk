@@ -14,8 +14,8 @@ rule predict_dataset:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=480,
+        mem_mb=growing(16000),
+        runtime=growing(240),
     params:
         version=versions.PREDICT,
     message:

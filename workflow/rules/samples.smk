@@ -19,8 +19,8 @@ rule collect_samples:
         "../../envs/preprocess.yaml"
     threads: 1
     resources:
-        mem_mb=8000,
-        runtime=60,
+        mem_mb=growing(8000),
+        runtime=growing(60),
     params:
         version=versions.SAMPLES,
         n_shards=lookup(dpath="{dataset}/n_shards", within=DATASETS),

@@ -12,8 +12,8 @@ rule make_synthetic:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=versions.SYNTHETIC,
         layout=lookup(dpath="{dataset}/layout", within=DATASETS),
@@ -37,8 +37,8 @@ rule train_predictor:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=4000,
-        runtime=60,
+        mem_mb=growing(4000),
+        runtime=growing(60),
     params:
         version=versions.PREDICTOR,
     message:

@@ -19,8 +19,9 @@ rule train_detector:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=16000,
-        runtime=2880,
+        mem_mb=growing(16000),
+        # no more for another try: it goes on from its last checkpoint, and few clusters allow more than a day
+        runtime=1440,
     params:
         version=versions.TRAIN,
         detector=lookup(dpath="{experiment}/detector", within=EXPERIMENTS),
