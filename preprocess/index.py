@@ -2,13 +2,16 @@
 
 Every video becomes a row, also one that is missing or cannot be opened: its status and message say so, and its
 measured columns are null. A video's shard is a hash of its source group, so that a real video and every fake
-made from it share a shard.
+made from it share a shard. A checksum of the file's bytes tells a replaced video from the one before, and copies of
+a collection have the same index whatever the times of their files.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import errno
+import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -21,7 +24,7 @@ from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
 from preprocess.probe import ProbeError, probe_image, probe_video
 from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, VIDEO_STATUS
 from preprocess.settings import load_settings, settings_json
-from preprocess.shards import shard_name, shard_names, stable_hash
+from preprocess.shards import shard_name, stable_hash
 from preprocess.store import Origin, write_table
 from preprocess.workers import map_videos
 
@@ -29,7 +32,9 @@ _RAW_COLUMNS = (
     *("video_id", "path", "kind", "label", "method", "compression", "split"),
     *("source_id", "source_group", "mask_path", "metadata"),
 )
-_MEASURED_COLUMNS = ("codec", "height", "width", "n_frames", "fps", "duration_seconds")
+_PROBED_COLUMNS = ("codec", "height", "width", "n_frames", "fps", "duration_seconds")
+_MEASURED_COLUMNS = (*_PROBED_COLUMNS, "n_bytes", "checksum", "mask_checksum")
+_CHECKSUM_BYTES = 16
 # What the system says of a path that leads to no file: also a loop of links, or a name longer than it can hold.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -159,14 +164,36 @@ def _measure(root: Path, video: RawVideo) -> dict:
         return _row(UNLABELLED, "nothing in the collection says whether it is real or fake")
     try:
         info = probe_image(path) if video.kind == "image" else probe_video(path)
+        n_bytes, checksum = path.stat().st_size, file_checksum(path)  # of a file just read, hence in memory
     except ProbeError as error:
         return _row(error.status, error.message)
-    measured = {name: getattr(info, name) for name in _MEASURED_COLUMNS}
-    return _row(OK, "") | measured | {"n_bytes": path.stat().st_size}
+    except OSError as error:
+        return _row(UNREADABLE, f"reading it stops with an error: {error.strerror}")
+    probed = {name: getattr(info, name) for name in _PROBED_COLUMNS}
+    return (
+        _row(OK, "")
+        | probed
+        | {"n_bytes": n_bytes, "checksum": checksum, "mask_checksum": _mask_checksum(root, video.mask_path)}
+    )
+
+
+def file_checksum(path: Path) -> str:
+    """BLAKE2b of a file's bytes as 32 hexadecimal digits, as `b2sum --length 128` prints it."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=_CHECKSUM_BYTES)).hexdigest()
+
+
+def _mask_checksum(root: Path, mask_path: str | None) -> str | None:
+    """None without a mask video, or with one that cannot be read, of which the stage `masks` tells."""
+    if mask_path is None or not (root / mask_path).is_file():
+        return None
+    with contextlib.suppress(OSError):
+        return file_checksum(root / mask_path)
+    return None
 
 
 def _row(status: str, message: str) -> dict:
-    return dict.fromkeys((*_MEASURED_COLUMNS, "n_bytes")) | {"status": status, "message": message}
+    return dict.fromkeys(_MEASURED_COLUMNS) | {"status": status, "message": message}
 
 
 def main() -> None:
@@ -178,7 +205,6 @@ def main() -> None:
     parser.add_argument("--n-shards", required=True, type=int, help="shards to spread the videos over")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(IndexSettings())}")
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write, with every video")
-    parser.add_argument("--lists", required=True, type=Path, help="folder to write one <shard>.parquet per shard to")
     add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(IndexSettings, args.settings)
@@ -193,15 +219,8 @@ def main() -> None:
     )
     for line in describe_index(rows):
         log.info("index %s: %s", args.dataset, line)
-
-    shards: dict[str, list[dict]] = {shard: [] for shard in shard_names(args.n_shards)}
-    for row in rows:
-        shards[row["shard"]].append(row)
-    text = settings_json(settings)
-    for shard, shard_rows in shards.items():
-        origin = Origin(args.dataset, "index", text, versions.INDEX, shard)
-        write_table(args.lists / f"{shard}.parquet", shard_rows, INDEX, origin)
-    write_table(args.output, rows, INDEX, Origin(args.dataset, "index", text, versions.INDEX))
+    origin = Origin(args.dataset, "index", settings_json(settings), versions.INDEX)
+    write_table(args.output, rows, INDEX, origin)
 
 
 if __name__ == "__main__":

@@ -62,6 +62,8 @@ INDEX = pa.schema(
         ("fps", pa.float64()),
         ("duration_seconds", pa.float64()),
         ("n_bytes", pa.int64()),
+        ("checksum", pa.string()),  # BLAKE2b of the file's bytes, 32 hexadecimal digits
+        ("mask_checksum", pa.string()),  # the same of the mask video
         ("shard", pa.string()),
         *_outcome,
     ]

@@ -5,7 +5,7 @@ everything below it, while other edits in the code rerun nothing.
 """
 
 SYNTHETIC = 2
-INDEX = 2
+INDEX = 3
 FRAMES = 1
 FACES = 3
 CROPS = 2

@@ -59,6 +59,8 @@ def index_row():
             "fps": 25.0,
             "duration_seconds": 0.4,
             "n_bytes": 1,
+            "checksum": "0" * 32,
+            "mask_checksum": None,
             "shard": "0000",
             "status": OK,
             "message": "",

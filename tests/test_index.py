@@ -1,19 +1,25 @@
 """The stage `index`, from a raw tree with good and bad files to its tables."""
 
+import hashlib
 import json
 import os
+import shutil
 import sys
+from dataclasses import replace
 
 import pytest
 from tiny_videos import truncate, turn_clockwise, write_video
 
+from preprocess import shard_lists
 from preprocess.cli import UserError
 from preprocess.datasets import IndexSettings
-from preprocess.index import describe_index, index_videos, main, shard_of
+from preprocess.index import describe_index, file_checksum, index_videos, main, shard_of
 from preprocess.schemas import INDEX, MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
+from preprocess.shard_lists import main as list_shards
+from preprocess.shard_lists import write_shard_lists
 from preprocess.store import read_origin, read_rows, read_table
 
-MEASURED = ("codec", "height", "width", "n_frames", "fps", "duration_seconds", "n_bytes")
+MEASURED = ("codec", "height", "width", "n_frames", "fps", "duration_seconds", "n_bytes", "checksum", "mask_checksum")
 
 
 @pytest.fixture
@@ -54,11 +60,13 @@ def test_every_video_is_a_row_with_what_was_measured_or_why_not(root):
     }
     assert [outcome["real"][name] for name in MEASURED[:6]] == ["mpeg4", 48, 64, 5, 25.0, 0.2]
     assert [outcome["fake"][name] for name in MEASURED[:6]] == ["mpeg4", 64, 48, 7, 25.0, 0.28]
-    assert outcome["fake"]["n_bytes"] == (root / outcome["fake"]["path"]).stat().st_size
+    fake = root / outcome["fake"]["path"]
+    assert outcome["fake"]["n_bytes"] == fake.stat().st_size
+    assert outcome["fake"]["checksum"] == hashlib.blake2b(fake.read_bytes(), digest_size=16).hexdigest()
     for row in rows:
         assert (row["status"] == OK) == (row["message"] == "")
         if row["status"] != OK:
-            assert [row[name] for name in MEASURED] == [None] * 7
+            assert [row[name] for name in MEASURED] == [None] * 9
     assert "metadata.json names" in outcome["absent"]["message"]
 
 
@@ -92,24 +100,19 @@ def test_a_real_video_and_its_fakes_share_a_shard_and_shards_never_change(root):
 
 
 def run_main(monkeypatch, root, output, *more):
-    arguments = [
-        "--dataset",
-        "d",
-        "--layout",
-        "dfdc",
-        "--root",
-        root,
-        "--n-shards",
-        4,
-        "--output",
-        output / "d.parquet",
-    ]
-    arguments += ["--lists", output / "d", *more]
-    monkeypatch.setattr(sys, "argv", ["index", *map(str, arguments)])
-    main()
+    """Write the table and the lists; return their folder."""
+    options = {"dataset": "d", "layout": "dfdc", "root": root, "n-shards": 4, "output": output / "d.parquet"}
+    run_program(monkeypatch, main, options, *more)
+    run_program(monkeypatch, list_shards, {"index": output / "d.parquet", "n-shards": 4, "output": output / "d"})
 
 
-def test_command_line_writes_the_table_and_one_list_per_shard(monkeypatch, root, tmp_path):
+def run_program(monkeypatch, program, options, *more):
+    arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
+    monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments), *more])
+    program()
+
+
+def test_command_lines_write_the_table_and_one_list_per_shard(monkeypatch, root, tmp_path):
     run_main(monkeypatch, root, tmp_path / "out", "--workers", "2")
     lists = sorted((tmp_path / "out/d").iterdir())
     assert [path.name for path in lists] == ["0000.parquet", "0001.parquet", "0002.parquet", "0003.parquet"]
@@ -118,8 +121,66 @@ def test_command_line_writes_the_table_and_one_list_per_shard(monkeypatch, root,
     for path in lists:
         assert read_table(path).schema.remove_metadata() == INDEX
         assert read_rows(path) == [row for row in rows if row["shard"] == path.stem]
-        assert read_origin(path).shard == path.stem
+        assert read_origin(path) == replace(read_origin(tmp_path / "out/d.parquet"), shard=path.stem)
     assert {len(read_rows(path)) for path in lists} != {0}
+
+
+def test_lists_of_another_number_of_shards_are_refused(monkeypatch, root, tmp_path):
+    run_main(monkeypatch, root, tmp_path)
+    with pytest.raises(UserError, match=r"holds videos of shard 000\d, but n_shards is 1; index them again"):
+        write_shard_lists(tmp_path / "d.parquet", tmp_path / "d", 1)
+
+
+def test_a_list_too_large_to_be_compared_by_content_is_warned_of(monkeypatch, root, tmp_path, caplog):
+    run_main(monkeypatch, root, tmp_path)
+    assert "larger n_shards" not in caplog.text
+    monkeypatch.setattr(shard_lists, "COMPARED_BYTES", 100)
+    write_shard_lists(tmp_path / "d.parquet", tmp_path / "d", 4)
+    assert "d: the lists of 4 shards" in caplog.text
+
+
+def test_a_change_in_the_raw_folder_changes_the_list_of_its_shard_alone(monkeypatch, root, tmp_path):
+    def lists():
+        run_main(monkeypatch, root, tmp_path / "out")
+        return {path.stem: path.read_bytes() for path in (tmp_path / "out/d").iterdir()}
+
+    def changed(before, after):
+        return {shard for shard in before if before[shard] != after[shard]}
+
+    real = root / "dfdc_train_part_0/real.mp4"
+    before = lists()
+    os.utime(real)
+    assert lists() == before, "the time of a file says nothing of what is in it"
+    content = bytearray(real.read_bytes())
+    content[len(content) // 2] ^= 1
+    real.write_bytes(content)
+    replaced = lists()
+    (shard,) = changed(before, replaced)
+    rows = {row["path"]: row for row in read_rows(tmp_path / f"out/d/{shard}.parquet")}
+    row = rows["dfdc_train_part_0/real.mp4"]
+    assert (row["status"], row["n_frames"], row["n_bytes"]) == (OK, 5, len(content)), "all but the bytes is as it was"
+    real.unlink()
+    assert changed(replaced, lists()) == {shard}
+
+
+def test_a_replaced_mask_video_changes_the_row_of_its_fake(tmp_path):
+    for split in ("train", "val", "test"):
+        (tmp_path / f"{split}.json").write_text("[]")
+    part = tmp_path / "manipulated_sequences/Deepfakes"
+    video = write_video(part / "c23/videos/000_003.mp4", n_frames=3)
+    mask = part / "masks/videos/000_003.mp4"
+    mask.parent.mkdir(parents=True)
+    checksums = []
+    for content in (b"one", b"two"):
+        mask.write_bytes(content)
+        (row,) = index(tmp_path, layout="faceforensics")
+        assert row["checksum"] == file_checksum(video)
+        checksums.append(row["mask_checksum"])
+    assert checksums == [hashlib.blake2b(content, digest_size=16).hexdigest() for content in (b"one", b"two")]
+    shutil.rmtree(mask.parent)
+    mask.mkdir(parents=True)
+    (row,) = index(tmp_path, layout="faceforensics")
+    assert (row["status"], row["mask_checksum"]) == (OK, None), "the stage masks tells of it"
 
 
 def test_the_same_tree_gives_the_same_bytes(monkeypatch, root, tmp_path):
@@ -183,7 +244,7 @@ def test_fakes_left_out_are_rows_and_never_opened(fakes_root):
     assert all(row["label"] == 1 and row["split"] == "train" for row in unused)
     assert {row["message"] for row in unused} == {"left out by downsample_fakes: one of 5 training fakes is taken"}
     for row in unused:
-        assert [row[name] for name in MEASURED] == [None] * 7
+        assert [row[name] for name in MEASURED] == [None] * 9
         (fakes_root / row["path"]).unlink()
     assert index(fakes_root, settings=settings) == rows, "the files are not even looked for"
     assert describe_index(rows) == ["28 videos: 12 ok, 16 unused", "test: 0 real, 6 fake", "train: 2 real, 4 fake"]

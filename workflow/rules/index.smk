@@ -1,20 +1,35 @@
-# One rule a data set, because the number of its shards, hence of outputs, stands in its own block.
+# Two rules a data set. Looking at the raw folder may take hours and ends in one table; cutting it into a list for each
+# shard takes seconds, and only the lists are read below. So a scan that fails or is killed leaves what stands below
+# as it is, and lists that come out as they were, which Snakemake compares by content, rerun nothing.
+LISTS_RULE = {
+    f"index_videos_{dataset}": f"list_shards_{dataset}" for dataset in DATASETS
+}
+
+
+def index_inputs(dataset):
+    """What stands for the raw folder: nothing when it is the user's, who asks for `index` when it has changed."""
+    rendered = "synthetic" in config["datasets"][dataset]
+    return [f"data/synthetic/{dataset}/manifest.json"] if rendered else []
+
+
+def index_params(dataset):
+    """What a change of makes the table and the lists again."""
+    keys = ("layout", "root", "n_shards", "index")
+    return {key: DATASETS[dataset][key] for key in keys} | {
+        "version": versions.INDEX,
+        "dataset": dataset,
+    }
+
+
 for dataset in DATASETS:
 
     rule:
         name:
             f"index_videos_{dataset}"
         input:
-            [f"data/synthetic/{dataset}/manifest.json"]
-            if "synthetic" in config["datasets"][dataset]
-            else [],
+            index_inputs(dataset),
         output:
-            table=f"data/index/{dataset}.parquet",
-            lists=expand(
-                "data/index/{dataset}/{shard}.parquet",
-                dataset=dataset,
-                shard=DATASETS[dataset]["shards"],
-            ),
+            f"data/index/{dataset}.parquet",
         log:
             f"logs/index/{dataset}.log",
         benchmark:
@@ -27,21 +42,56 @@ for dataset in DATASETS:
             runtime=growing(240),
             video_seconds=VIDEO_SECONDS,
         params:
-            **{
-                key: DATASETS[dataset][key]
-                for key in ("layout", "root", "n_shards", "index")
-            },
-            version=versions.INDEX,
-            dataset=dataset,
+            **index_params(dataset),
         message:
             f"Indexing the videos of {dataset}"
         shell:
             "python -m preprocess.index --dataset {params.dataset} --layout {params.layout} --root {params.root:q}"
-            " --n-shards {params.n_shards} --settings {params.index:q} --output {output.table}"
-            " --lists data/index/{params.dataset} --workers {threads}"
-            " --video-seconds {resources.video_seconds} 2> {log}"
+            " --n-shards {params.n_shards} --settings {params.index:q} --output {output}"
+            " --workers {threads} --video-seconds {resources.video_seconds} 2> {log}"
+
+    rule:
+        name:
+            f"list_shards_{dataset}"
+        input:
+            # ancient, so that a scan whose lists were not written in the same call has no effect before the next scan
+            table=ancient(f"data/index/{dataset}.parquet"),
+            collection=index_inputs(dataset),
+        output:
+            stage_shards("index", "parquet", [dataset]),
+        log:
+            f"logs/index/{dataset}.lists.log",
+        localrule: True
+        conda:
+            "../../envs/preprocess.yaml"
+        params:
+            **index_params(dataset),
+        message:
+            f"Listing the videos of {dataset} by shard"
+        shell:
+            "python -m preprocess.shard_lists --index {input.table} --n-shards {params.n_shards}"
+            " --output data/index/{params.dataset} 2> {log}"
 
 
 rule index:
     input:
         expand("data/index/{dataset}.parquet", dataset=DATASETS),
+        stage_shards("index", "parquet", DATASETS),
+
+
+# Who asks for `index`, or for the rule of one data set, means the raw folders as they are now: nothing else can tell
+# that a folder has changed. Only in the process that the user started; those of its jobs are told what to run.
+if workflow.is_main_process and workflow.dag_settings is not None:
+    asked = set(workflow.dag_settings.targets)
+    scans = asked.intersection({"index", *LISTS_RULE})
+    if scans and asked != scans:
+        # in one plan everything below the lists would run, before it is known which of them change
+        raise WorkflowError(
+            f"{', '.join(sorted(scans))} is asked for together with {', '.join(sorted(asked - scans))}: ask for "
+            "the index first, then, in a second call, for the result; it computes only the shards that changed"
+        )
+    if "index" in scans:
+        scans = set(LISTS_RULE)
+    forced = set(workflow.dag_settings.forcerun) | scans
+    lists = {LISTS_RULE[rule] for rule in forced.intersection(LISTS_RULE)}
+    workflow.dag_settings.forcerun = forced | lists
