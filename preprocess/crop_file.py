@@ -33,7 +33,7 @@ import pyarrow as pa
 
 from preprocess.cli import UserError
 from preprocess.schemas import OK
-from preprocess.store import BlobReader, BlobWriter, Origin, create_h5
+from preprocess.store import BlobReader, Origin, create_h5
 
 # Attribute of /images: what its bytes are, so that files of another kind are refused by name.
 ENCODING = "zstd of row differences of green, red - green, blue - green"
@@ -171,9 +171,8 @@ def write_crops(path: str | Path, crops: Iterable[Crop], origin: Origin) -> None
     rows: list[Crop] = []
     blocks = [_columns(rows, videos)]
     with create_h5(path, origin) as file:
-        group = file.create_group("images")
-        group.attrs["encoding"] = ENCODING
-        images = BlobWriter(group)
+        images = file.create_blobs("images")
+        images.group.attrs["encoding"] = ENCODING
         for crop in crops:
             images.append(crop.encoded)
             videos.setdefault(crop.video_id, len(videos))

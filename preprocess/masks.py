@@ -33,7 +33,7 @@ from preprocess.decode import read_frames
 from preprocess.probe import ProbeError
 from preprocess.schemas import N_LANDMARKS, OK
 from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import BlobWriter, Origin, create_h5, read_rows, read_table
+from preprocess.store import Origin, create_h5, read_rows, read_table
 from preprocess.workers import map_videos
 
 log = logging.getLogger("preprocess")
@@ -285,7 +285,7 @@ def write_masks(path: str | Path, masks: Iterable[CropMasks], origin: Origin) ->
     """Write the masks file of a shard; the layout stands at the top of this module."""
     sources = []
     with create_h5(path, origin) as file:
-        hull, manipulation = (BlobWriter(file.create_group(name)) for name in ("hull", "manipulation"))
+        hull, manipulation = (file.create_blobs(name) for name in ("hull", "manipulation"))
         for crop in masks:
             hull.append(crop.hull)
             manipulation.append(crop.manipulation)

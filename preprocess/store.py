@@ -1,15 +1,19 @@
 """Reading and writing of the store: whole files or nothing, and every file says what made it.
 
 Parquet tables carry `dataset`, `shard`, `stage`, `settings` (JSON) and `version` in their schema's
-metadata, HDF5 files in their attributes. Both are readable with plain pyarrow and h5py.
+metadata, HDF5 files in their attributes. Both are readable with plain pyarrow and h5py. Every file also holds a
+checksum of all its bytes (`preprocess.checksum`).
 """
 
 from __future__ import annotations
 
 import contextlib
+import errno
+import io
 import os
+import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -18,7 +22,21 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from preprocess import checksum
 from preprocess.cli import UserError
+
+# Why the system refuses to write, and the way out; other errors are bugs and keep their traceback.
+_WAYS_OUT = {
+    errno.ENOSPC: "free some space, or move the folder to a larger disc and leave a link to it in its place",
+    errno.EDQUOT: "your quota is used up: free some space, or ask for more",
+    errno.EFBIG: "a limit on the size of files is set (`ulimit -f`), or the file system allows no larger ones",
+    errno.EROFS: "the file system is mounted read-only: mount it for writing, or run in another folder",
+    errno.EACCES: "give yourself the right to write in that folder, or run in another one",
+    errno.EPERM: "give yourself the right to write in that folder, or run in another one",
+    errno.ENOTDIR: "a part of the path is a file: remove it",
+    errno.EISDIR: "a folder lies where the file belongs: remove it",
+    errno.EIO: "the disc reports an error: look at the system's log (`dmesg`) before you trust it with more",
+}
 
 
 @dataclass(frozen=True)
@@ -42,13 +60,18 @@ class Origin:
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
-    """Give a temporary path beside `path`; move it there when the block ends well, else remove it."""
+    """Give a temporary path beside `path`; move it there when the block ends well, else remove it.
+
+    Raises:
+        UserError: The system refuses to write the file: a full or read-only disc, no right to write, and the like.
+    """
     path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
-    os.close(handle)
-    temporary = Path(name)
+    temporary = None
     try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        temporary = Path(name)
+        os.close(handle)
         yield temporary
         with open(temporary, "rb") as file:
             os.fsync(file.fileno())
@@ -57,8 +80,29 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
+    except OSError as error:
+        if error.errno not in _WAYS_OUT or not _concerns(error, path, temporary):
+            raise
+        raise UserError(
+            f"cannot write {path}: {os.strerror(error.errno)}{_free(path, error)}; {_WAYS_OUT[error.errno]}. "
+            "Then run the same command again"
+        ) from error
     finally:
-        temporary.unlink(missing_ok=True)
+        if temporary is not None:
+            temporary.unlink(missing_ok=True)
+
+
+def _concerns(error: OSError, path: Path, temporary: Path | None) -> bool:
+    """Whether an error came of writing this file, not of another one that was read meanwhile."""
+    return temporary is None or error.filename is None or Path(os.fsdecode(error.filename)) in (path, temporary)
+
+
+def _free(path: Path, error: OSError) -> str:
+    """How much room the disc has left, where that is the cause."""
+    if error.errno != errno.ENOSPC:
+        return ""
+    usage = shutil.disk_usage(path.parent)
+    return f" ({usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free)"
 
 
 def write_table(path: str | Path, table: pa.Table | list[dict], schema: pa.Schema, origin: Origin) -> None:
@@ -68,19 +112,24 @@ def write_table(path: str | Path, table: pa.Table | list[dict], schema: pa.Schem
     else:
         table = table.select(schema.names).cast(schema)
     metadata = {key: str(value) for key, value in asdict(origin).items()}
+    table = table.replace_schema_metadata(metadata)
     with atomic_path(path) as temporary:
-        pq.write_table(table.replace_schema_metadata(metadata), temporary, compression="zstd")
+        # pages carry checksums of their own, which every reading verifies
+        with pq.ParquetWriter(temporary, table.schema, compression="zstd", write_page_checksum=True) as writer:
+            writer.write_table(table)
+            writer.add_key_value_metadata(checksum.PARQUET_PLACEHOLDER)
+        checksum.stamp(temporary)
 
 
 def read_table(path: str | Path, columns: list[str] | None = None) -> pa.Table:
     """Read a Parquet table of the store.
 
     Raises:
-        UserError: The file is absent or is not Parquet.
+        UserError: The file is absent, is not Parquet or is damaged.
     """
     try:
-        return pq.ParquetFile(path).read(columns)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        return pq.ParquetFile(path, page_checksum_verification=True).read(columns)
+    except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read the table {path}: {error}. Run the stage that makes it again") from error
 
 
@@ -101,13 +150,90 @@ def read_origin(path: str | Path) -> Origin:
     )
 
 
+class _Sink:
+    """The file that HDF5 writes to. It never tells HDF5 of a write that failed: HDF5 would crash when it is shut down.
+
+    Args:
+        file: Open for reading and writing, without a buffer.
+
+    Attributes:
+        error: The first error of writing; nothing is written after it.
+    """
+
+    def __init__(self, file: io.RawIOBase):
+        self._file = file
+        self.error: OSError | None = None
+
+    def check(self) -> None:
+        """Raise the error of writing, if there was one."""
+        if self.error is not None:
+            raise self.error
+
+    # what h5py asks of a file
+
+    def seek(self, offset: int, whence: int = os.SEEK_SET) -> int:
+        return self._file.seek(offset, whence)
+
+    def tell(self) -> int:
+        return self._file.tell()
+
+    def read(self, size: int = -1) -> bytes:
+        return self._file.read(size)
+
+    def readinto(self, buffer: memoryview) -> int:
+        return self._file.readinto(buffer)
+
+    def write(self, data: bytes | memoryview) -> int:
+        left = memoryview(data).cast("B")
+        with self._recorded():
+            while len(left) and self.error is None:
+                left = left[self._file.write(left) :]
+        return len(data)
+
+    def truncate(self, size: int) -> int:
+        with self._recorded():
+            self._file.truncate(size)
+        return size
+
+    def flush(self) -> None:
+        """Nothing waits: the file is not buffered."""
+
+    @contextlib.contextmanager
+    def _recorded(self) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            self.error = self.error or error
+
+
+class StoreFile(h5py.File):
+    """A file of the store while it is written; see `create_h5`."""
+
+    def __init__(self, sink: _Sink):
+        super().__init__(sink, "w", userblock_size=checksum.USER_BLOCK_BYTES)
+        self._sink = sink
+
+    def create_blobs(self, name: str) -> BlobWriter:
+        """A `BlobWriter` in a new group, which stops at the first write that fails."""
+        return BlobWriter(self.create_group(name), self._sink.check)
+
+
 @contextlib.contextmanager
-def create_h5(path: str | Path, origin: Origin) -> Iterator[h5py.File]:
-    """Open a new HDF5 file for writing; it appears under its name when the block ends well."""
-    with atomic_path(path) as temporary, h5py.File(temporary, "w") as file:
-        for key, value in asdict(origin).items():
-            file.attrs[key] = value
-        yield file
+def create_h5(path: str | Path, origin: Origin) -> Iterator[StoreFile]:
+    """Open a new HDF5 file for writing; it appears under its name, with its checksum, when the block ends well.
+
+    Raises:
+        UserError: As `atomic_path`.
+    """
+    with atomic_path(path) as temporary:
+        with open(temporary, "r+b", buffering=0) as raw:
+            sink = _Sink(raw)
+            with StoreFile(sink) as file:
+                for key, value in asdict(origin).items():
+                    file.attrs[key] = value
+                yield file
+            sink.check()
+        checksum.stamp(temporary)
 
 
 class BlobWriter:
@@ -118,12 +244,17 @@ class BlobWriter:
 
     Args:
         group: An HDF5 group, empty so far.
+        check: Called after every write; raises when writing has failed.
+
+    Attributes:
+        group: The group.
     """
 
     _CHUNK_BYTES = 1 << 20
 
-    def __init__(self, group: h5py.Group):
-        self._group = group
+    def __init__(self, group: h5py.Group, check: Callable[[], None] = lambda: None):
+        self.group = group
+        self._check = check
         self._bytes = group.create_dataset(
             "encoded", (0,), maxshape=(None,), dtype=np.uint8, chunks=(self._CHUNK_BYTES,)
         )
@@ -142,7 +273,7 @@ class BlobWriter:
     def close(self) -> None:
         """Write what is pending, and the offsets. Call once, when all items are in."""
         self._flush()
-        self._group.create_dataset("offset", data=np.asarray(self._offsets, np.int64))
+        self.group.create_dataset("offset", data=np.asarray(self._offsets, np.int64))
 
     def _flush(self) -> None:
         if self._pending:
@@ -151,6 +282,7 @@ class BlobWriter:
             self._bytes.resize(begin + len(data), axis=0)
             self._bytes[begin:] = data
             self._pending, self._pending_bytes = [], 0
+            self._check()
 
 
 class BlobReader:

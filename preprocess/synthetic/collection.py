@@ -21,7 +21,7 @@ from preprocess.cli import UserError, progress
 from preprocess.crop_file import encode_png
 from preprocess.schemas import POINTS_81
 from preprocess.settings import settings_json
-from preprocess.store import BlobWriter, Origin, create_h5, write_table
+from preprocess.store import Origin, create_h5, write_table
 from preprocess.synthetic.clip import Clip, render_frame, sample_clip
 from preprocess.synthetic.encode import cut_in_half, write_video
 from preprocess.synthetic.identity import sample_identity
@@ -200,7 +200,7 @@ def make_collection(layout: str, root: Path, truth: Path, settings: SyntheticSet
     origin = Origin(layout, "synthetic", settings_json(settings), versions.SYNTHETIC)
     write_table(truth / "truth.parquet", [row for _, rows, _ in results for row in rows], TRUTH, origin)
     with create_h5(truth / "masks.h5", origin) as file:
-        blob = BlobWriter(file.create_group("masks"))
+        blob = file.create_blobs("masks")
         keys = [(video.path, index) for video, _, masks in results for index in range(len(masks))]
         for _, _, masks in results:
             for mask in masks:

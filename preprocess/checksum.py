@@ -1,0 +1,101 @@
+"""A checksum of every byte of a store file, in the file itself, so that damage at rest is found.
+
+It is BLAKE2b with 256 bits, in hexadecimal digits, of the whole file with zeros in place of those digits. An HDF5 file
+holds it in its user block, which HDF5 leaves to others; a Parquet file as `checksum` in the key-value metadata of its
+footer. Plain h5py and pyarrow read both as any other file.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO, NamedTuple
+
+# The smallest user block that HDF5 allows.
+USER_BLOCK_BYTES = 512
+
+_ZEROS = b"0" * 64
+_PIECE_BYTES = 1 << 20
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_USER_BLOCK_LABEL = b"blake2b-256 "
+
+_PARQUET_MAGIC = b"PAR1"
+_KEY = b"checksum"
+PARQUET_PLACEHOLDER = {_KEY.decode(): _ZEROS.decode()}
+# Thrift's compact protocol: the key, then a text of 64 bytes.
+_FIELD = re.compile(_KEY + rb"\x18\x40(.{64})", re.DOTALL)
+
+
+class _Place(NamedTuple):
+    offset: int
+    digits: bytes
+
+
+def stamp(path: Path) -> None:
+    """Write the checksum into a new HDF5 file with a user block, or a Parquet file with `PARQUET_PLACEHOLDER`."""
+    with open(path, "r+b") as file:
+        if file.read(len(_PARQUET_MAGIC)) != _PARQUET_MAGIC:
+            file.seek(0)
+            file.write(_USER_BLOCK_LABEL + _ZEROS + b"\n")
+        place = _find(file)
+        if place is None:
+            raise ValueError(f"{path} has no place for a checksum")
+        digits = _digest(file, place.offset)
+        file.seek(place.offset)
+        file.write(digits)
+
+
+def verify(path: Path) -> bool | None:
+    """Whether a file holds the bytes that were written; None when it holds no checksum.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with open(path, "rb") as file:
+        place = _find(file)
+        return None if place is None else _digest(file, place.offset) == place.digits
+
+
+def _find(file: BinaryIO) -> _Place | None:
+    """Where the checksum stands. A file whose ends are damaged has a place at which no checksum fits."""
+    file.seek(0)
+    head = file.read(len(_USER_BLOCK_LABEL) + len(_ZEROS))
+    if head.startswith(_HDF5_MAGIC):
+        return None
+    if not head.startswith(_PARQUET_MAGIC):
+        return _Place(len(_USER_BLOCK_LABEL), head[len(_USER_BLOCK_LABEL) :])
+    end = file.seek(0, os.SEEK_END)
+    file.seek(max(0, end - 8))
+    tail = file.read()
+    if tail[4:] != _PARQUET_MAGIC:
+        return _Place(0, b"")
+    begin = max(0, end - 8 - int.from_bytes(tail[:4], "little"))
+    file.seek(begin)
+    # the last: key-value metadata follow the statistics of the columns, which hold texts of the data
+    fields = list(_FIELD.finditer(file.read()))
+    return _Place(begin + fields[-1].start(1), fields[-1][1]) if fields else None
+
+
+def _digest(file: BinaryIO, offset: int) -> bytes:
+    """Checksum of a file whose own checksum stands at `offset`."""
+    digest = hashlib.blake2b(digest_size=len(_ZEROS) // 2)
+    file.seek(0)
+    for piece in _pieces(file, offset):
+        digest.update(piece)
+    digest.update(_ZEROS)
+    file.seek(offset + len(_ZEROS))
+    for piece in _pieces(file):
+        digest.update(piece)
+    return digest.hexdigest().encode()
+
+
+def _pieces(file: BinaryIO, n_bytes: int | None = None) -> Iterator[bytes]:
+    """What follows in a file, or the next `n_bytes` of it."""
+    left = os.fstat(file.fileno()).st_size if n_bytes is None else n_bytes
+    while piece := file.read(min(left, _PIECE_BYTES)):
+        yield piece
+        left -= len(piece)
