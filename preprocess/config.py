@@ -26,6 +26,10 @@ STAGES = ("frames", "faces", "crops", "landmarks", "masks")
 # The predictor that the workflow itself trains, for the synthetic collections only.
 SYNTHETIC_PREDICTOR = "data/predictor/synthetic_81.dat"
 
+# Share of a data set's videos that may be lost before its samples are not collected: what real collections lose to
+# absent files, broken files and faces that nobody finds is less, a wrong `root` or a failing disc loses more.
+MAX_LOST_SHARE = 0.25
+
 # Leaves landmarks and hull masks out; only detectors that need neither can then be trained.
 NO_PREDICTOR = "none"
 
@@ -51,8 +55,8 @@ def resolve(config: dict) -> dict[str, dict]:
 
     Returns:
         For each data set: `layout`, `root`, `n_shards`, `shards` (names), `predictor`, `predictor_input` (a list
-        of the file, if there is one) and, for `index`, `synthetic` and each of `STAGES`, the resolved settings as
-        sorted JSON.
+        of the file, if there is one), `max_lost_share` and, for `index`, `synthetic` and each of `STAGES`, the
+        resolved settings as sorted JSON.
     """
     schema = read_schema()
     resolved = {}
@@ -66,6 +70,7 @@ def resolve(config: dict) -> dict[str, dict]:
             "shards": shard_names(dataset["n_shards"]),
             "predictor": predictor,
             "predictor_input": [] if predictor == NO_PREDICTOR else [predictor],
+            "max_lost_share": dataset.get("max_lost_share", config.get("max_lost_share", MAX_LOST_SHARE)),
             "index": settings_json(_defaults(schema, "index") | dataset.get("index", {})),
             "synthetic": settings_json(_defaults(schema, "synthetic") | dataset.get("synthetic", {})),
             **{stage: settings_json(settings) for stage, settings in stages.items()},
@@ -107,6 +112,8 @@ def _describe(error: jsonschema.ValidationError) -> str:
         return f"{key}: found {found}; allowed: {', '.join(map(str, error.validator_value))}"
     if error.validator == "minimum":
         return f"{key}: found {found}; the smallest allowed value is {error.validator_value}"
+    if error.validator == "maximum":
+        return f"{key}: found {found}; the largest allowed value is {error.validator_value}"
     if error.validator == "type":
         types = error.validator_value if isinstance(error.validator_value, list) else [error.validator_value]
         return f"{key}: found {found}; expected {' or '.join(types)}"

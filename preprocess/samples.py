@@ -1,12 +1,13 @@
 """Collect what training reads, and the outcome of every video: `python -m preprocess.samples --help`.
 
 Two tables a data set: the samples (one row per face crop) and the ledger (one row per video of the index,
-whatever became of it).
+whatever became of it). Where too many videos are lost, neither is written, and a list says what became of them.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,10 +18,15 @@ import pyarrow as pa
 
 from preprocess import versions
 from preprocess.cli import UserError, log, progress, run_command
+from preprocess.config import MAX_LOST_SHARE
 from preprocess.crop_file import CropReader
 from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, UNUSED, VIDEO_STATUS
 from preprocess.shards import shard_names
-from preprocess.store import Origin, read_rows, read_table, write_table
+from preprocess.store import Origin, atomic_path, read_rows, read_table, write_table
+
+# A video with one of these gives samples, or was not asked for.
+_NOT_LOST = (OK, PARTIAL, UNUSED)
+_EXAMPLES = 3
 
 _FROM_INDEX = ("dataset", "label", "method", "compression", "split", "source_id", "source_group", "identities")
 
@@ -229,6 +235,39 @@ def describe_ledger(ledger: list[dict]) -> str:
     return "\n".join(lines)
 
 
+def check_lost(ledger: list[dict], max_lost_share: float, lost_list: Path) -> None:
+    """Stop where too many of the videos that were asked for gave nothing.
+
+    Args:
+        ledger: Rows of `schemas.LEDGER` of one data set; the `unused` ones do not count.
+        max_lost_share: Share of the videos that may be lost.
+        lost_list: CSV file to write, with every lost video and why, when they are too many.
+
+    Raises:
+        UserError: They are too many.
+    """
+    asked = [row for row in ledger if row["status"] != UNUSED]
+    lost = [row for row in asked if row["status"] not in _NOT_LOST]
+    if len(lost) <= max_lost_share * len(asked):
+        return
+    with atomic_path(lost_list) as temporary, open(temporary, "w", newline="") as file:
+        writer = csv.DictWriter(file, ("video_id", "path", "stage", "status", "message"), extrasaction="ignore")
+        writer.writeheader()
+        writer.writerows(lost)
+    counts = Counter(row["status"] for row in lost)
+    reasons = ", ".join(f"{counts[status]:,} {status}" for status in VIDEO_STATUS if counts[status])
+    # the first of each reason
+    examples = list({row["status"]: row for row in reversed(lost)}.values())[::-1][:_EXAMPLES]
+    told = "".join(f"\n  {row['video_id']}: {row['status']} ({row['message']})" for row in examples)
+    dataset = lost[0]["dataset"]
+    raise UserError(
+        f"data set {dataset!r}: {len(lost):,} of {len(asked):,} videos are lost ({len(lost) / len(asked):.1%}), more "
+        f"than max_lost_share ({max_lost_share:g}) allows: {reasons}. Such as:{told}\nAll of them are listed in "
+        f"{lost_list}. Mend the collection and index it again; or, if they may be missing, raise max_lost_share in "
+        f"config.yaml, for all or under datasets.{dataset}, and run the same command again: nothing else reruns"
+    )
+
+
 def main() -> None:
     """Command line of the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
@@ -237,13 +276,25 @@ def main() -> None:
     parser.add_argument("--n-shards", required=True, type=int)
     parser.add_argument("--output", required=True, type=Path, help="samples (Parquet) to write")
     parser.add_argument("--ledger", required=True, type=Path, help="ledger (Parquet) to write")
+    parser.add_argument(
+        "--max-lost-share",
+        type=float,
+        default=MAX_LOST_SHARE,
+        help="share of the videos that may be lost before nothing is written (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--lost", type=Path, help="list (CSV) of lost videos to write when they are too many (default: beside the ledger)"
+    )
     args = parser.parse_args()
     samples, ledger = collect_dataset(args.data, args.dataset, args.n_shards)
+    lost_list = args.lost or args.ledger.with_suffix(".lost.csv")
+    lost_list.unlink(missing_ok=True)  # of an earlier attempt
+    for line in describe_ledger(ledger).splitlines():
+        log.info("%s: %s", args.dataset, line)
+    check_lost(ledger, args.max_lost_share, lost_list)
     origin = Origin(args.dataset, "samples", "{}", versions.SAMPLES)
     write_table(args.ledger, ledger, LEDGER, origin)
     write_table(args.output, samples, SAMPLES, origin)
-    for line in describe_ledger(ledger).splitlines():
-        log.info("%s: %s", args.dataset, line)
 
 
 if __name__ == "__main__":

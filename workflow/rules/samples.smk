@@ -21,14 +21,19 @@ rule collect_samples:
     resources:
         mem_mb=growing(8000),
         runtime=growing(60),
+        # not a parameter: another limit reruns nothing; text, since numbers are rounded
+        max_lost_share=lambda wildcards: str(
+            DATASETS[wildcards.dataset]["max_lost_share"]
+        ),
     params:
         version=versions.SAMPLES,
-        n_shards=lookup(dpath="{dataset}/n_shards", within=DATASETS),
+        n_shards=of_dataset("n_shards"),
     message:
         "Collecting samples and the ledger of {wildcards.dataset}"
     shell:
         "python -m preprocess.samples --data data --dataset {wildcards.dataset} --n-shards {params.n_shards}"
-        " --output {output.samples} --ledger {output.ledger} 2> {log}"
+        " --output {output.samples} --ledger {output.ledger} --max-lost-share {resources.max_lost_share}"
+        " --lost logs/samples/{wildcards.dataset}.lost.csv 2> {log}"
 
 
 rule samples:
