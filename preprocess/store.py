@@ -8,10 +8,8 @@ checksum of all its bytes (`preprocess.checksum`).
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
 import os
-import shutil
 import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
@@ -24,19 +22,7 @@ import pyarrow.parquet as pq
 
 from preprocess import checksum
 from preprocess.cli import UserError
-
-# Why the system refuses to write, and the way out; other errors are bugs and keep their traceback.
-_WAYS_OUT = {
-    errno.ENOSPC: "free some space, or move the folder to a larger disc and leave a link to it in its place",
-    errno.EDQUOT: "your quota is used up: free some space, or ask for more",
-    errno.EFBIG: "a limit on the size of files is set (`ulimit -f`), or the file system allows no larger ones",
-    errno.EROFS: "the file system is mounted read-only: mount it for writing, or run in another folder",
-    errno.EACCES: "give yourself the right to write in that folder, or run in another one",
-    errno.EPERM: "give yourself the right to write in that folder, or run in another one",
-    errno.ENOTDIR: "a part of the path is a file: remove it",
-    errno.EISDIR: "a folder lies where the file belongs: remove it",
-    errno.EIO: "the disc reports an error: look at the system's log (`dmesg`) before you trust it with more",
-}
+from preprocess.system_errors import describe_write_error
 
 
 @dataclass(frozen=True)
@@ -81,12 +67,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
     except OSError as error:
-        if error.errno not in _WAYS_OUT or not _concerns(error, path, temporary):
+        told = describe_write_error(error, path) if _concerns(error, path, temporary) else None
+        if told is None:
             raise
-        raise UserError(
-            f"cannot write {path}: {os.strerror(error.errno)}{_free(path, error)}; {_WAYS_OUT[error.errno]}. "
-            "Then run the same command again"
-        ) from error
+        raise UserError(told) from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
@@ -95,14 +79,6 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
 def _concerns(error: OSError, path: Path, temporary: Path | None) -> bool:
     """Whether an error came of writing this file, not of another one that was read meanwhile."""
     return temporary is None or error.filename is None or Path(os.fsdecode(error.filename)) in (path, temporary)
-
-
-def _free(path: Path, error: OSError) -> str:
-    """How much room the disc has left, where that is the cause."""
-    if error.errno != errno.ENOSPC:
-        return ""
-    usage = shutil.disk_usage(path.parent)
-    return f" ({usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free)"
 
 
 def write_table(path: str | Path, table: pa.Table | list[dict], schema: pa.Schema, origin: Origin) -> None:

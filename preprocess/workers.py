@@ -25,6 +25,7 @@ import cv2
 from preprocess.cli import VIDEO_SECONDS, UserError
 from preprocess.probe import ProbeError
 from preprocess.schemas import UNREADABLE
+from preprocess.system_errors import OUT_OF_MEMORY, is_out_of_memory
 
 T = TypeVar("T")
 R = TypeVar("R")
@@ -33,7 +34,7 @@ R = TypeVar("R")
 _WAITING_RESULTS = 2
 # A worker that is not up by then never will be: its modules do not import.
 _START_SECONDS = 300.0
-_READY, _RESULT, _LOST, _FAILED, _DONE = range(5)
+_READY, _RESULT, _LOST, _FAILED, _NO_MEMORY, _DONE = range(6)
 # Workers are forked from a process without threads, which has imported what the stage needs once for all.
 _context = multiprocessing.get_context("forkserver")
 
@@ -63,7 +64,7 @@ def map_videos(
         the results that came, when the function does, the time is over or the worker crashes.
 
     Raises:
-        UserError: A worker was killed from outside, most often for want of memory.
+        UserError: A worker was killed from outside, most often for want of memory, or found none.
         RuntimeError: The function failed with something else; the message holds the worker's traceback.
     """
     _context.set_forkserver_preload(["preprocess.workers", *preload])
@@ -193,6 +194,8 @@ class _Worker:
                 return
             if kind == _LOST:
                 raise ProbeError(*value)
+            if kind == _NO_MEMORY:
+                raise UserError(f"memory ran out in a worker process ({value}): {OUT_OF_MEMORY}")
             if kind == _FAILED:
                 raise RuntimeError(f"a worker failed:\n{value}")
             yield value
@@ -213,10 +216,7 @@ class _Worker:
     def _death(self) -> Exception:
         code = self._process.exitcode
         if code == -signal.SIGKILL:
-            return UserError(
-                "a worker process was killed (signal 9), most often for want of memory: give the job more memory, or "
-                "fewer threads"
-            )
+            return UserError(f"a worker process was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}")
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return ProbeError(UNREADABLE, f"reading it crashed the decoder ({cause})")
 
@@ -246,8 +246,11 @@ def _serve(pipe: Connection, function: Callable[[T], Iterator[R]], prepare: Call
             pipe.send((_LOST, (error.status, error.message)))
         except BrokenPipeError:
             return
-        except Exception:  # the parent raises it
-            pipe.send((_FAILED, traceback.format_exc()))
+        except Exception as error:  # the parent raises it
+            if is_out_of_memory(error):
+                pipe.send((_NO_MEMORY, str(error)))
+            else:
+                pipe.send((_FAILED, traceback.format_exc()))
 
 
 def _end_with_parent() -> None:
