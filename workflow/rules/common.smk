@@ -14,3 +14,14 @@ def stage_shards(stage, suffix, datasets):
 def growing(first):
     """A resource of which a job that is tried again gets more: twice, then three times as much."""
     return lambda wildcards, attempt: first * attempt
+
+
+# Snakemake's `lookup` walks through the whole table for every job: most of the time of planning a thousand shards.
+def of_dataset(key):
+    """Function of the wildcards: what the config says of their data set, by key of `preprocess.config.resolve`."""
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
+
+def of_experiment(key):
+    """Function of the wildcards: what the config says of their experiment."""
+    return lambda wildcards: EXPERIMENTS[wildcards.experiment][key]

@@ -17,8 +17,8 @@ rule crop_faces:
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.CROPS,
-        root=lookup(dpath="{dataset}/root", within=DATASETS),
-        settings=lookup(dpath="{dataset}/crops", within=DATASETS),
+        root=of_dataset("root"),
+        settings=of_dataset("crops"),
     message:
         "Cutting face crops of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

@@ -45,8 +45,8 @@ rule evaluate_detector:
         runtime=growing(60),
     params:
         version=versions.EVALUATE,
-        train=lookup(dpath="{experiment}/train", within=EXPERIMENTS),
-        settings=lookup(dpath="{experiment}/evaluate", within=EXPERIMENTS),
+        train=of_experiment("train"),
+        settings=of_experiment("evaluate"),
     message:
         "Evaluating {wildcards.experiment}"
     shell:

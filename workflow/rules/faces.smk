@@ -18,8 +18,8 @@ rule track_faces:
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FACES,
-        root=lookup(dpath="{dataset}/root", within=DATASETS),
-        settings=lookup(dpath="{dataset}/faces", within=DATASETS),
+        root=of_dataset("root"),
+        settings=of_dataset("faces"),
     message:
         "Tracking faces of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

@@ -16,8 +16,8 @@ rule sample_frames:
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FRAMES,
-        root=lookup(dpath="{dataset}/root", within=DATASETS),
-        settings=lookup(dpath="{dataset}/frames", within=DATASETS),
+        root=of_dataset("root"),
+        settings=of_dataset("frames"),
     message:
         "Sampling frames of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

@@ -1,7 +1,7 @@
 rule detect_landmarks:
     input:
         crops="data/crops/{dataset}/{shard}.h5",
-        predictor=lookup(dpath="{dataset}/predictor_input", within=DATASETS),
+        predictor=of_dataset("predictor_input"),
     output:
         "data/landmarks/{dataset}/{shard}.parquet",
     log:
@@ -17,8 +17,8 @@ rule detect_landmarks:
         runtime=growing(60),
     params:
         version=versions.LANDMARKS,
-        predictor=lookup(dpath="{dataset}/predictor", within=DATASETS),
-        settings=lookup(dpath="{dataset}/landmarks", within=DATASETS),
+        predictor=of_dataset("predictor"),
+        settings=of_dataset("landmarks"),
     message:
         "Finding landmarks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

@@ -18,8 +18,8 @@ rule make_masks:
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.MASKS,
-        root=lookup(dpath="{dataset}/root", within=DATASETS),
-        settings=lookup(dpath="{dataset}/masks", within=DATASETS),
+        root=of_dataset("root"),
+        settings=of_dataset("masks"),
     message:
         "Making masks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

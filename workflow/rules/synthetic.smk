@@ -16,9 +16,9 @@ rule make_synthetic:
         runtime=growing(60),
     params:
         version=versions.SYNTHETIC,
-        layout=lookup(dpath="{dataset}/layout", within=DATASETS),
-        root=lookup(dpath="{dataset}/root", within=DATASETS),
-        settings=lookup(dpath="{dataset}/synthetic", within=DATASETS),
+        layout=of_dataset("layout"),
+        root=of_dataset("root"),
+        settings=of_dataset("synthetic"),
     message:
         "Rendering the synthetic collection {wildcards.dataset}"
     shell:

@@ -24,8 +24,8 @@ rule train_detector:
         runtime=1440,
     params:
         version=versions.TRAIN,
-        detector=lookup(dpath="{experiment}/detector", within=EXPERIMENTS),
-        settings=lookup(dpath="{experiment}/settings", within=EXPERIMENTS),
+        detector=of_experiment("detector"),
+        settings=of_experiment("settings"),
     message:
         "Training {wildcards.experiment}, seed {wildcards.seed}; follow it with: tail -f {log}"
     shell:
