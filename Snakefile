@@ -42,9 +42,10 @@ EXPERIMENTS = {
 }
 
 
+# only names that the config has, so that no rule takes a misspelt file for its own
 wildcard_constraints:
-    dataset="[A-Za-z0-9][A-Za-z0-9_-]*",
-    experiment="[A-Za-z0-9][A-Za-z0-9_-]*",
+    dataset="|".join(DATASETS),
+    experiment="|".join(EXPERIMENTS) or "(?!)",
     shard=r"\d{4}",
     seed=r"\d+",
 
