@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shlex
 import shutil
 from pathlib import Path
 
@@ -51,6 +52,24 @@ def describe(error: BaseException) -> str | None:
     """What to tell the user of an error that a stage did not handle; None for what may be a bug."""
     if is_out_of_memory(error):
         return f"memory ran out ({str(error).splitlines()[0] if str(error) else 'MemoryError'}); {OUT_OF_MEMORY}"
-    if isinstance(error, OSError):
+    # what only writing can meet: rights may be lacking for reading too
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS):
         return describe_write_error(error, error.filename and os.fsdecode(error.filename))
     return None
+
+
+def shell_prefix(programs: str, modules: str) -> str:
+    """What the workflow's shell commands begin with: where programs and modules lie, and a last word for the killed.
+
+    A program that is killed says nothing; the shell that started it sees the signal.
+
+    Args:
+        programs: Folder to search for programs first.
+        modules: Folder of the Python modules.
+    """
+    told = f"error: the job was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}"
+    prefix = (
+        f"tell_if_killed() {{ [ $? -ne 137 ] || echo {shlex.quote(told)} >&2; }}; trap tell_if_killed EXIT; "
+        f'export PATH={shlex.quote(programs)}:"$PATH" PYTHONPATH={shlex.quote(modules)}; '
+    )
+    return prefix.replace("{", "{{").replace("}", "}}")  # Snakemake fills in braces
