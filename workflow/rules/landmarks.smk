@@ -14,7 +14,7 @@ rule detect_landmarks:
     resources:
         gpu=1,
         mem_mb=growing(6000),
-        runtime=growing(60),
+        runtime=growing(30),
     params:
         version=versions.LANDMARKS,
         predictor=of_dataset("predictor"),

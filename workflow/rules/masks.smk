@@ -14,7 +14,7 @@ rule make_masks:
     threads: 4
     resources:
         mem_mb=growing(4000),
-        runtime=growing(120),
+        runtime=growing(60),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.MASKS,
