@@ -138,6 +138,17 @@ def describe_index(rows: list[dict]) -> list[str]:
     ]
 
 
+def check_usable(dataset: str, rows: list[dict]) -> None:
+    """Raise a UserError when no video of a collection can be used: nothing could follow."""
+    if any(row["status"] == OK for row in rows):
+        return
+    first = next((row for row in rows if row["status"] != UNUSED), rows[0])
+    raise UserError(
+        f"dataset {dataset!r}: none of its {describe_index(rows)[0].replace('videos', 'videos can be used', 1)}, "
+        f"such as {first['video_id']} ({first['message']}). Look at the root, the layout and the settings of `index`"
+    )
+
+
 def _probe(video: RawVideo, *, root: Path) -> Iterator[dict]:
     """`_measure` for a worker."""
     yield _measure(root, video)
@@ -219,6 +230,7 @@ def main() -> None:
     )
     for line in describe_index(rows):
         log.info("index %s: %s", args.dataset, line)
+    check_usable(args.dataset, rows)
     origin = Origin(args.dataset, "index", settings_json(settings), versions.INDEX)
     write_table(args.output, rows, INDEX, origin)
 
