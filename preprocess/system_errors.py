@@ -19,6 +19,7 @@ _WAYS_OUT = {
     errno.EACCES: "give yourself the right to write there, or run in another folder",
     errno.EPERM: "give yourself the right to write there, or run in another folder",
     errno.ENOTDIR: "a part of the path is a file: remove it",
+    errno.EEXIST: "a part of the path is a file: remove it",
     errno.EISDIR: "a folder lies where the file belongs: remove it",
     errno.EIO: "look at the system's log (`dmesg`) before you trust the disc with more",
 }
