@@ -79,19 +79,29 @@ rule index:
         stage_shards("index", "parquet", DATASETS),
 
 
-# Who asks for `index`, or for the rule of one data set, means the raw folders as they are now: nothing else can tell
-# that a folder has changed. Only in the process that the user started; those of its jobs are told what to run.
-if workflow.is_main_process and workflow.dag_settings is not None:
-    asked = set(workflow.dag_settings.targets)
+# Who asks for `index`, or for the rule of one data set, means the raw folders as they are now: only the user can tell
+# that one has changed. Snakemake knows what is asked for when it comes to planning, which `execute` begins; the
+# processes of its jobs are told what to run.
+def force_scans(settings):
+    """Have Snakemake scan what is asked for, and write the lists after every scan that it is told to force."""
+    asked = set(settings.targets)
     scans = asked.intersection({"index", *LISTS_RULE})
     if scans and asked != scans:
         # in one plan everything below the lists would run, before it is known which of them change
         raise WorkflowError(
             f"{', '.join(sorted(scans))} is asked for together with {', '.join(sorted(asked - scans))}: ask for "
-            "the index first, then, in a second call, for the result; it computes only the shards that changed"
+            "the index first and, in a second call, for the result; it computes only the shards that changed"
         )
-    if "index" in scans:
-        scans = set(LISTS_RULE)
-    forced = set(workflow.dag_settings.forcerun) | scans
-    lists = {LISTS_RULE[rule] for rule in forced.intersection(LISTS_RULE)}
-    workflow.dag_settings.forcerun = forced | lists
+    forced = set(settings.forcerun) | (set(LISTS_RULE) if "index" in scans else scans)
+    settings.forcerun = forced | {
+        LISTS_RULE[rule] for rule in forced.intersection(LISTS_RULE)
+    }
+
+
+def execute_with_scans(*, execute=workflow.execute, **options):
+    force_scans(workflow.dag_settings)
+    return execute(**options)
+
+
+if workflow.is_main_process:
+    workflow.execute = execute_with_scans
