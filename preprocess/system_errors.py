@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import shlex
@@ -38,8 +39,9 @@ def describe_write_error(error: OSError, path: str | Path | None) -> str | None:
         return None
     free = ""
     if error.errno == errno.ENOSPC and path is not None:
-        usage = shutil.disk_usage(Path(path).parent)
-        free = f" ({usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free)"
+        with contextlib.suppress(OSError):
+            usage = shutil.disk_usage(Path(path).parent)
+            free = f" ({usage.free / 1e6:,.0f} of {usage.total / 1e6:,.0f} MB are free)"
     what = f"cannot write {path}: " if path is not None else ""
     return f"{what}{os.strerror(error.errno)}{free}; {_WAYS_OUT[error.errno]}. Then run the same command again"
 
