@@ -7,6 +7,8 @@ import errno
 import os
 import shlex
 import shutil
+import signal
+import sys
 from pathlib import Path
 
 OUT_OF_MEMORY = "give the job more memory (`mem_mb` of its rule), or fewer threads or a smaller batch_size"
@@ -24,6 +26,8 @@ _WAYS_OUT = {
     errno.EISDIR: "a folder lies where the file belongs: remove it",
     errno.EIO: "look at the system's log (`dmesg`) before you trust the disc with more",
 }
+# Exit code by which a shell tells that a program was killed.
+_KILLED = 128 + signal.SIGKILL
 # What PyTorch and OpenCV say instead of raising MemoryError.
 _MEMORY_WORDS = ("can't allocate memory", "Insufficient memory", "CUDA out of memory", "Unable to allocate")
 
@@ -70,9 +74,12 @@ def shell_prefix(programs: str, modules: str) -> str:
         programs: Folder to search for programs first.
         modules: Folder of the Python modules.
     """
-    told = f"error: the job was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}"
     prefix = (
-        f"tell_if_killed() {{ [ $? -ne 137 ] || echo {shlex.quote(told)} >&2; }}; trap tell_if_killed EXIT; "
         f'export PATH={shlex.quote(programs)}:"$PATH" PYTHONPATH={shlex.quote(modules)}; '
+        f"trap '[ $? -ne {_KILLED} ] || python -m {__name__}' EXIT; "
     )
     return prefix.replace("{", "{{").replace("}", "}}")  # Snakemake fills in braces
+
+
+if __name__ == "__main__":
+    print(f"error: the job was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}", file=sys.stderr)
