@@ -75,7 +75,9 @@ def shell_prefix(programs: str, modules: str) -> str:
         modules: Folder of the Python modules.
     """
     prefix = (
-        f'export PATH={shlex.quote(programs)}:"$PATH" PYTHONPATH={shlex.quote(modules)}; '
+        f'export PATH={shlex.quote(programs)}:"$PATH" PYTHONPATH={shlex.quote(modules)} '
+        # threads that wait sleep: spinning, they take the cores from the jobs beside them
+        'OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"; '
         f"trap '[ $? -ne {_KILLED} ] || python -m {__name__}' EXIT; "
     )
     return prefix.replace("{", "{{").replace("}", "}}")  # Snakemake fills in braces
