@@ -5,10 +5,10 @@ CORES ?= 12
 RESULT := results/ucf_multi/eval.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-slow lint schema clean
+.PHONY: help env run test test-slow test-cluster lint schema clean
 
 help: ## what can be made
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 12
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
 
 .venv/installed: pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
@@ -29,6 +29,10 @@ test: env ## lint and run the tests
 
 test-slow: env ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-cluster: env ## run the main job on a Slurm that this starts (root, Debian), and through a submit command
+	timeout --signal INT --kill-after 60 1500 $(BIN)/python -m pytest --timeout 1400 tests/cluster; \
+	  status=$$?; tests/cluster/stop_slurm.sh; exit $$status
 
 lint: env
 	$(BIN)/ruff check .
