@@ -13,11 +13,8 @@ configfile: "config.yaml"
 
 # the rules' programs are modules of this repository, run by the Python that runs Snakemake
 sys.path.insert(0, workflow.basedir)
-shell.prefix(
-    f"export PATH='{os.path.dirname(sys.executable)}':\"$PATH\" PYTHONPATH='{workflow.basedir}'; "
-)
 
-from preprocess import cli, versions
+from preprocess import cli, run_guard, system_errors, versions
 from preprocess.cli import UserError
 from preprocess.config import (
     check_config,
@@ -25,6 +22,13 @@ from preprocess.config import (
     experiment_settings,
     resolve,
 )
+
+shell.prefix(
+    system_errors.shell_prefix(os.path.dirname(sys.executable), workflow.basedir)
+)
+
+# one run in this folder at a time, and the same command again after any end
+run_guard.guard(workflow)
 
 try:
     check_config(config)

@@ -7,12 +7,16 @@ import contextlib
 import ctypes
 import logging
 import os
+import signal
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import TypeVar
 
 from tqdm import tqdm
+
+from preprocess import system_errors
+from preprocess.orphans import end_with_snakemake
 
 T = TypeVar("T")
 log = logging.getLogger("preprocess")
@@ -30,13 +34,23 @@ class UserError(Exception):
 def run_command(main: Callable[[], None]) -> None:
     """Run a stage's `main`, print a `UserError` as one line without a traceback, and set the exit code.
 
-    Exit code 0: done; 1: a mistake that the message explains; anything else is a bug with its traceback.
+    Exit code 0: done; 1: a mistake, or a refusal of the system, that the message explains; 130 and 143: interrupted
+    and asked to end, temporary files removed; 137: the Snakemake that started it has gone; anything else is a bug with
+    its traceback.
     """
+    end_with_snakemake()
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     logging.basicConfig(level=os.environ.get("LOG_LEVEL", "INFO"), format="%(asctime)s %(levelname)s %(message)s")
     try:
         main()
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
+        sys.exit(1)
+    except Exception as error:
+        told = system_errors.describe(error)
+        if told is None:
+            raise
+        print(f"error: {told}", file=sys.stderr)
         sys.exit(1)
     except KeyboardInterrupt:
         sys.exit(130)
