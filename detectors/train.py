@@ -26,6 +26,7 @@ import numpy as np
 import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
 
 from detectors.data import (
     EpochSampler,
@@ -255,12 +256,26 @@ def _fit(
             deterministic="warn",
             logger=logger,
             callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
             enable_progress_bar=interactive,
             enable_model_summary=False,
             num_sanity_val_steps=0,
             log_every_n_steps=10,
         )
         trainer.fit(module, train_loader, val_loader if len(val_samples) else None, ckpt_path=resume_from)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all, whenever the training is killed.
+
+    Lightning's own way is to write to the system's temporary folder and to copy the file from there, unless both are
+    on one file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: None = None) -> None:
+        """Write a checkpoint beside its place, then move it there."""
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
 
 
 def _best_checkpoint(folder: Path) -> dict:

@@ -224,7 +224,7 @@ class _Worker:
 def _serve(pipe: Connection, function: Callable[[T], Iterator[R]], prepare: Callable | None) -> None:
     """Answer every item with its results; runs in the worker until the pipe closes."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)  # the parent ends its workers itself
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    end_with_parent()
     cv2.setNumThreads(1)
     try:
         if prepare is not None:
@@ -253,7 +253,11 @@ def _serve(pipe: Connection, function: Callable[[T], Iterator[R]], prepare: Call
                 pipe.send((_FAILED, traceback.format_exc()))
 
 
-def _end_with_parent() -> None:
-    """End this process with its parent, also when a decoder never returns."""
+def end_with_parent() -> None:
+    """From now on, end this process of `multiprocessing` with its parent, also when a decoder never returns."""
+    threading.Thread(target=_wait_for_parent, daemon=True).start()
+
+
+def _wait_for_parent() -> None:
     multiprocessing.parent_process().join()
     os._exit(1)

@@ -28,6 +28,7 @@ from preprocess.synthetic.identity import sample_identity
 from preprocess.synthetic.methods import forge_frame
 from preprocess.synthetic.settings import SyntheticSettings
 from preprocess.synthetic.trees import ClipPlan, VideoPlan, plan_collection, seed_of
+from preprocess.workers import end_with_parent
 
 # Stands in the root of a tree that this command made, and may remove.
 MARKER = ".synthetic"
@@ -135,7 +136,13 @@ def _clear(root: Path) -> None:
                 f"{root} is not empty and was not made by this command (it holds no file {MARKER}); "
                 "give another --root, or remove the folder yourself"
             )
-        shutil.rmtree(root)
+        for path in root.iterdir():
+            if path.name == MARKER:  # it stays: killed in between, this command must know the folder as its own
+                continue
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
     root.mkdir(parents=True, exist_ok=True)
     (root / MARKER).write_text("Made by `python -m preprocess.synthetic`, which removes and remakes this folder.\n")
 
@@ -159,8 +166,13 @@ def _mapper(threads: int) -> Iterator[Callable]:
         yield map
         return
     # not forked: a fork inherits the locks of OpenCV's and PyTorch's threads, and waits for them for ever
-    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), cv2.setNumThreads, (1,)) as pool:
+    with ProcessPoolExecutor(threads, multiprocessing.get_context("spawn"), _start_worker) as pool:
         yield pool.map
+
+
+def _start_worker() -> None:
+    end_with_parent()
+    cv2.setNumThreads(1)
 
 
 def make_collection(layout: str, root: Path, truth: Path, settings: SyntheticSettings, threads: int) -> dict:
