@@ -62,15 +62,16 @@ class Slurm:
         jobs = [Job(dict(re.findall(r"(\S+?)=(\S*)", line))) for line in lines if line.startswith("JobId=")]
         return [job for job in jobs if rule is None or job.rule.endswith(rule)]
 
-    def running(self, rule: str) -> list[Job]:
-        return [job for job in self.jobs(rule) if job.state == "RUNNING"]
+    def running(self, rule: str | None = None, node: str | None = None) -> list[Job]:
+        jobs = [job for job in self.jobs(rule) if job.state == "RUNNING"]
+        return [job for job in jobs if node is None or job.fields["NodeList"] == node]
 
     def node_state(self, node: str) -> str:
         return self.call("sinfo", "--noheader", "--nodes", node, "--format=%t").strip()
 
     def cut_power(self, node: str) -> None:
         """Let a node go down with all that runs on it."""
-        ids = {job.id for job in self.jobs() if job.state == "RUNNING" and job.fields["NodeList"] == node}
+        ids = {job.id for job in self.running(node=node)}
         # first the daemon, which would tell of the jobs' death
         psutil.Process(int((self.folder / f"slurmd.{node}.pid").read_text())).kill()
         steps = [
@@ -85,7 +86,6 @@ class Slurm:
 
     def switch_on(self, node: str) -> None:
         self.call("slurmd", "-N", node)
-        self.call("scontrol", "update", f"nodename={node}", "state=resume")
 
 
 @pytest.fixture(scope="module")
@@ -116,9 +116,9 @@ def disturbed(slurm, local_run, tmp_path_factory):
         [cancelled, *_] = run.wait_for("a job that tracks faces", lambda: slurm.running("track_faces"))
         slurm.call("scancel", cancelled.id)
 
-        lost = run.wait_for("a job that cuts crops", lambda: slurm.running("crop_faces"))
+        lost = run.wait_for("a job that cuts crops", lambda: slurm.running("crop_faces", "cpunode"))
         slurm.cut_power("cpunode")
-        run.wait_for("jobs elsewhere", lambda: slurm.running("crop_faces"))
+        run.wait_for("its start elsewhere", lambda: slurm.running("crop_faces", "gpunode"))
         slurm.switch_on("cpunode")
 
         [orphan, *_] = run.wait_for("a job that trains", lambda: slurm.running("train_detector"))

@@ -1,0 +1,157 @@
+"""The conda environments and the container hold what the stages import, in the versions of pyproject.toml."""
+
+from __future__ import annotations
+
+import ast
+import re
+import sys
+import tomllib
+from functools import cache
+from pathlib import Path
+
+import pytest
+import yaml
+from packaging.requirements import Requirement
+from packaging.specifiers import SpecifierSet
+from small_run import ROOT
+
+OURS = ("preprocess", "detectors")
+# the package of PyPI that a module comes from, where the names differ
+PYPI_NAMES = {
+    "PIL": "pillow",
+    "cv2": "opencv-python-headless",
+    "dlib": "dlib-bin",
+    "sklearn": "scikit-learn",
+    "yaml": "pyyaml",
+}
+# what conda-forge calls a package of PyPI, where the names differ
+CONDA_NAMES = {
+    "torch": "pytorch",
+    "opencv-python-headless": "opencv",
+    "dlib-bin": "dlib",
+    "matplotlib": "matplotlib-base",
+    "huggingface-hub": "huggingface_hub",
+}
+# written in one shell line with the environment that they run in
+RULE = re.compile(r"conda:\s*\"\.\./\.\./envs/(\w+)\.yaml\".*?python -m ([\w.]+)", re.DOTALL)
+
+
+def modules_of_environments() -> dict[str, set[str]]:
+    """Modules that rules run, by environment."""
+    found: dict[str, set[str]] = {}
+    for path in (ROOT / "workflow/rules").glob("*.smk"):
+        for environment, module in RULE.findall(path.read_text()):
+            found.setdefault(environment, set()).add(module)
+    return found
+
+
+@cache
+def source_of(module: str) -> Path | None:
+    """The file of one of our modules, or None."""
+    path = ROOT / module.replace(".", "/")
+    for candidate in (path.with_suffix(".py"), path / "__init__.py"):
+        if candidate.is_file():
+            return candidate
+    return None
+
+
+def imports_of(module: str) -> set[str]:
+    """Full names that a module imports, wherever in its text; of `from a import b` both a and a.b."""
+    names: set[str] = set()
+    for node in ast.walk(ast.parse(source_of(module).read_text())):
+        if isinstance(node, ast.Import):
+            names.update(alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{module} imports relatively"
+            names.add(node.module)
+            names.update(f"{node.module}.{alias.name}" for alias in node.names)
+        # of a registry, which imports by name
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            if node.value.startswith(OURS) and re.fullmatch(r"[\w.]+", node.value) and source_of(node.value):
+                names.add(node.value)
+    return names
+
+
+def third_party(modules: set[str]) -> set[str]:
+    """Top-level names from elsewhere that running these modules can import."""
+    reached, found = set(), set()
+    waiting = set(modules) | {f"{module}.__main__" for module in modules}
+    while waiting:
+        module = waiting.pop()
+        # importing a.b.c runs a and a.b too
+        waiting.update({module.rpartition(".")[0]} - reached - {""})
+        reached.add(module)
+        if source_of(module) is None:
+            continue
+        for name in imports_of(module):
+            top = name.partition(".")[0]
+            if top in OURS:
+                waiting.update({name} - reached)
+            elif top not in sys.stdlib_module_names:
+                found.add(top)
+    return found
+
+
+def distribution(module: str) -> str:
+    """The package of PyPI that holds a module."""
+    return PYPI_NAMES.get(module, module.replace("_", "-"))
+
+
+@cache
+def requirements() -> dict[str, SpecifierSet]:
+    """Versions of the packages that the project needs, by name."""
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    needed = {requirement.name: requirement.specifier for requirement in map(Requirement, project["dependencies"])}
+    return needed | {"python": SpecifierSet(project["requires-python"])}
+
+
+def named_in(environment: str) -> dict[str, SpecifierSet]:
+    """Versions that an environment file names, by the package's name in conda, or in PyPI under `pip:`."""
+    named = {}
+    for line in yaml.safe_load((ROOT / f"envs/{environment}.yaml").read_text())["dependencies"]:
+        for entry in line["pip"] if isinstance(line, dict) else [line]:
+            requirement = Requirement(entry)
+            named[requirement.name] = requirement.specifier
+    return named
+
+
+ENVIRONMENTS = modules_of_environments()
+
+
+def test_every_rule_that_runs_a_module_has_an_environment():
+    text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
+    assert sum(map(len, ENVIRONMENTS.values())) == len(set(re.findall(r"python -m ([\w.]+)", text)))
+    assert set(ENVIRONMENTS) == {path.stem for path in (ROOT / "envs").glob("*.yaml")}
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_environment_names_every_package_that_its_stages_import(environment):
+    names = {distribution(module) for module in third_party(ENVIRONMENTS[environment])}
+    named = named_in(environment)
+    assert "numpy" in names
+    assert {name for name in names if CONDA_NAMES.get(name, name) not in named and name not in named} == set()
+
+
+@pytest.mark.parametrize("environment", ENVIRONMENTS)
+def test_versions_are_those_of_the_project(environment):
+    of_pypi = {conda: pypi for pypi, conda in CONDA_NAMES.items()}
+    for name, versions in named_in(environment).items():
+        if name == "pip":
+            continue
+        expected = requirements()[of_pypi.get(name, name)]
+        if name == "python":
+            # the newest that conda-forge has all of these packages for may lag behind
+            assert set(expected) <= set(versions)
+        else:
+            assert versions == expected, name
+
+
+def test_project_requires_every_package_that_it_imports():
+    modules = {
+        ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+        for folder in OURS
+        for path in (ROOT / folder).rglob("*.py")
+    }
+    names = {distribution(module) for module in third_party(modules)}
+    assert names - set(requirements()) - {"snakemake"} == set()
+    assert "snakemake" in requirements()
