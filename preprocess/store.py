@@ -24,6 +24,9 @@ from preprocess import checksum
 from preprocess.cli import UserError
 from preprocess.system_errors import describe_write_error
 
+# Ending of a file that is being written.
+_PARTIAL = ".partial"
+
 
 @dataclass(frozen=True)
 class Origin:
@@ -48,6 +51,8 @@ class Origin:
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there when the block ends well, else remove it.
 
+    What a killed writer of the same file left is removed first: a file has one writer at a time.
+
     Raises:
         UserError: The system refuses to write the file: a full or read-only disc, no right to write, and the like.
     """
@@ -55,7 +60,8 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     temporary = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=".partial", dir=path.parent)
+        _remove_strays(path)
+        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
         temporary = Path(name)
         os.close(handle)
         yield temporary
@@ -74,6 +80,15 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)
+
+
+def _remove_strays(path: Path) -> None:
+    """Remove what killed writers of a file left beside it."""
+    with os.scandir(path.parent) as entries:
+        strays = [entry.path for entry in entries if entry.name.endswith(_PARTIAL)]
+    for stray in map(Path, strays):
+        if stray.name.removesuffix(_PARTIAL).rpartition(".")[0] == f".{path.name}":
+            stray.unlink(missing_ok=True)
 
 
 def _concerns(error: OSError, path: Path, temporary: Path | None) -> bool:

@@ -45,6 +45,17 @@ def test_an_absent_or_foreign_table_is_named(tmp_path):
             read_rows(tmp_path / name)
 
 
+def test_what_a_killed_writer_left_is_removed_by_the_next_of_that_file_alone(tmp_path):
+    killed = tmp_path / ".table.parquet.k3_z0abc.partial"
+    of_another = tmp_path / ".table.parquet.more.k3_z0abc.partial"
+    for path in (killed, of_another):
+        path.write_bytes(b"half of it")
+    with atomic_path(tmp_path / "table.parquet") as temporary:
+        temporary.write_bytes(b"whole")
+        assert not killed.exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == [of_another.name, "table.parquet"]
+
+
 def test_blobs_of_any_size_come_back(tmp_path):
     rng = np.random.default_rng(0)
     items = [rng.bytes(size) for size in (10, 0, 3_000_000, 1, 0)]
