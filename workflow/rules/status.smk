@@ -1,0 +1,9 @@
+# `snakemake --cores 1 --quiet all status`; during a run, which holds the folder's lock, `python -m preprocess.status`.
+rule status:
+    localrule: True
+    params:
+        config=json.dumps(config),
+    message:
+        "How far the data folder has come"
+    shell:
+        "python -m preprocess.status --resolved-config {params.config:q}"
