@@ -1,4 +1,5 @@
 # From raw deepfake videos to evaluated detectors. What to run is in config.yaml, how to run it in README.md.
+import json
 import os
 import sys
 
@@ -77,3 +78,4 @@ include: "workflow/rules/samples.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/status.smk"
