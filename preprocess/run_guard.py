@@ -50,6 +50,12 @@ _COMMAND_SECONDS = 60.0
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
 
+class RunRefused(WorkflowError):
+    """Why a run may not begin. Snakemake prints where an error was raised; of this one only the message is of use."""
+
+    __traceback__ = None
+
+
 @dataclass(frozen=True)
 class Run:
     """Who runs in a folder.
@@ -107,7 +113,7 @@ def guard(workflow) -> None:
                 host=socket.gethostname(),
                 machine=machine(),
                 start=time.strftime("%Y-%m-%d %H:%M:%S"),
-                command=shlex.join(sys.orig_argv),
+                command=shlex.join(["snakemake", *sys.argv[1:]]),
                 log=os.path.abspath(logs[0]) if logs else None,
                 executor=executor_plugin.name,
                 cancel=getattr(executor_settings, "cancel_cmd", None),
@@ -127,14 +133,14 @@ def begin(run: Run, books: Path) -> None:
         books: Snakemake's folder `.snakemake`.
 
     Raises:
-        WorkflowError: Another run is going on there, or may be, or what a killed one left cannot be ended.
+        RunRefused: Another run is going on there, or may be, or what a killed one left cannot be ended.
     """
     books.mkdir(exist_ok=True)
     path = books / LOCK
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError as error:
-        raise WorkflowError(
+        raise RunRefused(
             f"cannot write {path}: {error.strerror}. A run needs a folder that it may write in; give another one with "
             "--directory, or have the folder's owner make it writable for the group"
         ) from error
@@ -176,10 +182,10 @@ def _write(lock: int, text: str) -> None:
     os.pwrite(lock, text.encode(), 0)
 
 
-def _refusal(other: Run | None) -> WorkflowError:
+def _refusal(other: Run | None) -> RunRefused:
     if other is None:
-        return WorkflowError("another run is just starting in this folder; give your command again when it has ended")
-    return WorkflowError(
+        return RunRefused("another run is just starting in this folder; give your command again when it has ended")
+    return RunRefused(
         f"another run is going on in this folder: {other}\n"
         "Two runs would write the same files. Wait until it has ended"
         + (f" (follow it with: tail -f {shlex.quote(other.log)})" if other.log else "")
@@ -191,7 +197,7 @@ def _refusal(other: Run | None) -> WorkflowError:
 def _recover(last: Run, run: Run, books: Path) -> None:
     """End what a killed run has left: first what could still write, then its locks."""
     if last.machine != run.machine and last.host != run.host:
-        raise WorkflowError(
+        raise RunRefused(
             f"the last run in this folder has not ended well, or still runs, on another machine: {last}\n"
             f"Give your command on {last.host}. If you know that the run and its jobs have ended, or that machine has "
             f"gone for good, delete these two and give it again: rm -r {books / LOCK} {books / 'locks'}"
@@ -199,7 +205,7 @@ def _recover(last: Run, run: Run, books: Path) -> None:
     try:
         n_ended = end_processes_of(last.token)
     except TimeoutError as error:
-        raise WorkflowError(
+        raise RunRefused(
             f"the last run in this folder was killed ({last}), and what it left cannot be ended: {error}. They wait "
             "for a disk or a device: see to that, or restart the machine, then give the command again"
         ) from error
@@ -210,8 +216,9 @@ def _recover(last: Run, run: Run, books: Path) -> None:
     shutil.rmtree(locks, ignore_errors=True)
     if n_ended or n_cancelled or was_locked:
         logger.warning(
-            f"The last run in this folder was killed ({last}). Ended {n_ended} processes that it left, cancelled "
-            f"{n_cancelled} jobs; what it left unfinished is made again."
+            f"The last run in this folder was killed ({last}); what it left unfinished is made again."
+            + (f" Ended {n_ended} processes that it left." if n_ended else "")
+            + (f" Cancelled {n_cancelled} jobs that it left on the cluster." if n_cancelled else "")
         )
 
 
@@ -244,7 +251,7 @@ def _cancel_generic(last: Run, books: Path) -> int:
                 continue
     jobs -= {None}
     if jobs and not last.cancel:
-        raise WorkflowError(
+        raise RunRefused(
             f"the last run in this folder was killed ({last}); its jobs may still be on the cluster: "
             f"{', '.join(sorted(jobs))}. Its profile names no command to cancel them (cluster-generic-cancel-cmd). "
             f"End them, then give the command again after: rm -r {books / LOCK} {books / 'locks'}"
@@ -269,12 +276,12 @@ def _cancel(queued: Callable[[], list[str]], cancel: Callable[[list[str]], objec
     jobs = queued()
     if not jobs:
         return 0
-    logger.warning(f"The last run in this folder was killed; cancelling {len(jobs)} jobs that it left on the cluster.")
+    logger.info(f"Cancelling {len(jobs)} jobs that a killed run has left on the cluster ...")
     cancel(jobs)
     deadline = time.monotonic() + _CANCEL_SECONDS
     while left := queued():
         if time.monotonic() > deadline:
-            raise WorkflowError(
+            raise RunRefused(
                 f"the last run in this folder was killed ({last}); its jobs {', '.join(left)} were cancelled, but are "
                 f"still there after {_CANCEL_SECONDS:g} s. Give the command again when they have gone"
             )
@@ -296,7 +303,7 @@ def _cluster(command: list[str] | str, last: Run) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        raise WorkflowError(
+        raise RunRefused(
             f"the last run in this folder was killed ({last}); whether its jobs still run on the cluster cannot be "
             f"told, for `{shown}` failed: {said.strip()}. Give the command again where and when that works"
         ) from error
