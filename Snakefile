@@ -12,7 +12,8 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
-# the rules' programs are modules of this repository, run by the Python that runs Snakemake
+# the rules' programs are modules of this repository, run by the Python that runs Snakemake, or by that of the jobs'
+# own conda environment or container
 sys.path.insert(0, workflow.basedir)
 
 from preprocess import cli, run_guard, system_errors, versions
@@ -25,8 +26,20 @@ from preprocess.config import (
 )
 
 shell.prefix(
-    system_errors.shell_prefix(os.path.dirname(sys.executable), workflow.basedir)
+    system_errors.shell_prefix(
+        (
+            None
+            if workflow.deployment_settings.deployment_method
+            else os.path.dirname(sys.executable)
+        ),
+        workflow.basedir,
+    )
 )
+
+
+# only used with --software-deployment-method apptainer
+container: config.get("container")
+
 
 # one run in this folder at a time, and the same command again after any end
 run_guard.guard(workflow)

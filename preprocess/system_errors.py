@@ -65,17 +65,18 @@ def describe(error: BaseException) -> str | None:
     return None
 
 
-def shell_prefix(programs: str, modules: str) -> str:
+def shell_prefix(programs: str | None, modules: str) -> str:
     """What the workflow's shell commands begin with: where programs and modules lie, and a last word for the killed.
 
     A program that is killed says nothing; the shell that started it sees the signal.
 
     Args:
-        programs: Folder to search for programs first.
+        programs: Folder to search for programs first; None where an environment of the job's own comes first.
         modules: Folder of the Python modules.
     """
+    path = f'PATH={shlex.quote(programs)}:"$PATH" ' if programs else ""
     prefix = (
-        f'export PATH={shlex.quote(programs)}:"$PATH" PYTHONPATH={shlex.quote(modules)} '
+        f"export {path}PYTHONPATH={shlex.quote(modules)} "
         # threads that wait sleep: spinning, they take the cores from the jobs beside them
         'OMP_WAIT_POLICY="${OMP_WAIT_POLICY:-PASSIVE}"; '
         f"trap '[ $? -ne {_KILLED} ] || python -m {__name__}' EXIT; "

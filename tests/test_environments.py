@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import ast
+import os
 import re
+import subprocess
 import sys
 import tomllib
 from functools import cache
@@ -66,9 +68,8 @@ def imports_of(module: str) -> set[str]:
             names.add(node.module)
             names.update(f"{node.module}.{alias.name}" for alias in node.names)
         # of a registry, which imports by name
-        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if node.value.startswith(OURS) and re.fullmatch(r"[\w.]+", node.value) and source_of(node.value):
-                names.add(node.value)
+        elif isinstance(node, ast.Constant) and re.fullmatch(rf"({'|'.join(OURS)})[\w.]*", str(node.value)):
+            names.update({node.value} if source_of(node.value) else ())
     return names
 
 
@@ -118,9 +119,9 @@ def named_in(environment: str) -> dict[str, SpecifierSet]:
 ENVIRONMENTS = modules_of_environments()
 
 
-def test_every_rule_that_runs_a_module_has_an_environment():
+def test_every_rule_that_runs_a_stage_has_an_environment():
     text = "".join(path.read_text() for path in (ROOT / "workflow/rules").glob("*.smk"))
-    assert sum(map(len, ENVIRONMENTS.values())) == len(set(re.findall(r"python -m ([\w.]+)", text)))
+    assert sum(map(len, ENVIRONMENTS.values())) == len(set(re.findall(r"\"python -m ([\w.]+)", text)))
     assert set(ENVIRONMENTS) == {path.stem for path in (ROOT / "envs").glob("*.yaml")}
 
 
@@ -155,3 +156,79 @@ def test_project_requires_every_package_that_it_imports():
     names = {distribution(module) for module in third_party(modules)}
     assert names - set(requirements()) - {"snakemake"} == set()
     assert "snakemake" in requirements()
+
+
+# Stand-ins for programs that fetch from the network what they install: what Snakemake makes of our files is the real
+# thing. Their Python writes its own name into the file that it is to make.
+PYTHON = """#!/bin/sh
+while [ "$1" != --output ]; do shift; done
+echo "$0" >"$2"
+"""
+CONDA = """#!/bin/sh
+case "$*" in
+  'info --json') echo '{"conda_prefix": "@FOLDER@", "platform": "linux-64"}' ;;
+  --version) echo 'conda 25.1.0' ;;
+  'config --get channel_priority --json') echo '{"get": {"channel_priority": "strict"}}' ;;
+  'env create '*)
+    while [ "$1" != --prefix ] && [ "${1%%=*}" != --prefix ]; do shift; done
+    prefix=${1#--prefix=}; [ "$prefix" != --prefix ] || prefix=$2
+    mkdir -p "$prefix/bin" && cp '@FOLDER@/python' "$prefix/bin/python" ;;
+esac
+"""
+ACTIVATE = 'export PATH="$1/bin:$PATH"\n'
+# runs the command where it is, as if the image had nothing but its Python
+APPTAINER = """#!/bin/sh
+[ "$1" != --version ] || { echo 'apptainer version 1.3.4'; exit; }
+while [ "${1##*/}" != image.sif ]; do shift; done
+PATH="${1%/*}/image/bin:$PATH"; shift; exec "$@"
+"""
+
+
+@pytest.fixture
+def programs(tmp_path):
+    """Folder of a conda and an apptainer, which stands first in PATH."""
+    folder = tmp_path / "programs"
+    for name, text in {
+        "python": PYTHON,
+        "bin/conda": CONDA,
+        "bin/activate": ACTIVATE,
+        "bin/apptainer": APPTAINER,
+        "image/bin/python": PYTHON,
+        "image.sif": "",
+    }.items():
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text(text.replace("@FOLDER@", str(folder)))
+        (folder / name).chmod(0o755)
+    return folder
+
+
+def python_of_a_job(folder: Path, programs: Path, method: str, *config: str) -> str:
+    """The Python that a stage runs with when jobs have environments of their own."""
+    output = "data/predictor/synthetic_81.dat"
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--cores", "1", output),
+            *("--directory", str(folder), "--configfile", str(ROOT / "config.yaml")),
+            *("--workflow-profile", str(ROOT / "profiles/default")),
+            *("--software-deployment-method", method, *config),
+        ],
+        cwd=folder,
+        env=os.environ | {"PATH": f"{programs / 'bin'}:{os.environ['PATH']}"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
+    return (folder / output).read_text().strip()
+
+
+def test_conda_jobs_run_in_the_environment_of_their_rule(tmp_path, programs):
+    python = Path(python_of_a_job(tmp_path, programs, "conda"))
+    assert python.is_relative_to(tmp_path / ".snakemake/conda")
+    environment = python.parents[1].with_suffix(".yaml")
+    assert environment.read_bytes() == (ROOT / "envs/preprocess.yaml").read_bytes()
+
+
+def test_container_jobs_run_in_the_image_of_the_config(tmp_path, programs):
+    image = ("--config", f"container={programs / 'image.sif'}")
+    assert python_of_a_job(tmp_path, programs, "apptainer", *image) == str(programs / "image/bin/python")

@@ -1,6 +1,8 @@
 # `snakemake --cores 1 --quiet all status`; during a run, which holds the folder's lock, `python -m preprocess.status`.
 rule status:
     localrule: True
+    conda:
+        "../../envs/preprocess.yaml"
     params:
         config=json.dumps(config),
     message:
