@@ -1,19 +1,14 @@
 # Two rules a data set. Looking at the raw folder may take hours and ends in one table; cutting it into a list for each
-# shard takes seconds, and only the lists are read below. So a scan that fails or is killed leaves what stands below
-# as it is, and lists that come out as they were, which Snakemake compares by content, rerun nothing.
+# shard takes seconds, and only the lists are read below. So a scan that fails or is killed leaves the lists, and all
+# that was made of them, as they are; and after one that ends well, Snakemake compares lists by content, so that those
+# of shards in which nothing has changed rerun nothing.
 LISTS_RULE = {
     f"index_videos_{dataset}": f"list_shards_{dataset}" for dataset in DATASETS
 }
 
 
-def index_inputs(dataset):
-    """What stands for the raw folder: nothing when it is the user's, who asks for `index` when it has changed."""
-    rendered = "synthetic" in config["datasets"][dataset]
-    return [f"data/synthetic/{dataset}/manifest.json"] if rendered else []
-
-
 def index_params(dataset):
-    """What a change of makes the table and the lists again."""
+    """Of both rules, so that lists older than their settings are known by themselves, even when the scan has failed."""
     keys = ("layout", "root", "n_shards", "index")
     return {key: DATASETS[dataset][key] for key in keys} | {
         "version": versions.INDEX,
@@ -27,7 +22,9 @@ for dataset in DATASETS:
         name:
             f"index_videos_{dataset}"
         input:
-            index_inputs(dataset),
+            [f"data/synthetic/{dataset}/manifest.json"]
+            if "synthetic" in config["datasets"][dataset]
+            else [],
         output:
             f"data/index/{dataset}.parquet",
         log:
@@ -54,13 +51,13 @@ for dataset in DATASETS:
         name:
             f"list_shards_{dataset}"
         input:
-            # ancient, so that a scan whose lists were not written in the same call has no effect before the next scan
-            table=ancient(f"data/index/{dataset}.parquet"),
-            collection=index_inputs(dataset),
+            f"data/index/{dataset}.parquet",
         output:
             stage_shards("index", "parquet", [dataset]),
         log:
             f"logs/index/{dataset}.lists.log",
+        # before other scans: lists older than their table would all count as changed in a later call
+        priority: 1
         localrule: True
         conda:
             "../../envs/preprocess.yaml"
@@ -69,7 +66,7 @@ for dataset in DATASETS:
         message:
             f"Listing the videos of {dataset} by shard"
         shell:
-            "python -m preprocess.shard_lists --index {input.table} --n-shards {params.n_shards}"
+            "python -m preprocess.shard_lists --index {input} --n-shards {params.n_shards}"
             " --output data/index/{params.dataset} 2> {log}"
 
 
