@@ -7,7 +7,10 @@ Four tables, from the crops of files that the stage `crops` wrote:
 2. where the CPU time of one sample goes when the loader reads it;
 3. random reads by a training loader (batches of 32 images, UCF's window of 256 px): samples per CPU-second of the
    reading workers and the parent together, from crops files and from PNG files in folders, median of five epochs each,
-   taken in turns; files and disk cache are warm, the start of the workers is not counted;
+   taken in turns; files and disk cache are warm, the start of the workers is not counted. The baseline is what an
+   ordinary script does: a data set with `__getitem__` that reads a PNG file, PyTorch's `DataLoader` and its own joining
+   of items. One more row reads the same files through the project's loader, which tells the loader's share of the gain
+   from the store's;
 4. opening a samples table of ten million rows, in a process of its own.
 
 The baseline is PNG as `cv2.imwrite` makes and reads it without options. Libraries that are not installed are skipped:
@@ -37,13 +40,14 @@ import cv2
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import torch
 from matplotlib.figure import Figure
 from matplotlib.ticker import FixedLocator, NullLocator
 from PIL import Image
-from torch.utils.data import Dataset
+from torch.utils.data import DataLoader, Dataset
 
 from detectors.crop_window import CropWindow
-from detectors.data import FaceCrops, Samples, TextColumn, make_loader, to_tensor
+from detectors.data import FaceCrops, Samples, TextColumn, make_loader, new_images, split_planes, to_tensor
 from preprocess.crop_file import Crop, CropReader, CropRows, decode_crop, decode_png, encode_crop, write_crops
 from preprocess.schemas import SAMPLES
 from preprocess.store import Origin
@@ -112,6 +116,7 @@ OPENINGS = 3
 
 Encode = Callable[[np.ndarray], bytes]
 Decode = Callable[[bytes | np.ndarray, tuple[int, int]], np.ndarray]
+LoaderOf = Callable[[Dataset, int, list[int]], DataLoader]
 
 
 @dataclass(frozen=True)
@@ -372,7 +377,7 @@ def plot_formats(codecs: list[Codec], figures: dict[str, Figures], path: Path) -
 
 
 class FolderCrops(Dataset):
-    """The same crops as image files, one folder a video, with boxes and transforms in memory."""
+    """The same crops as image files, one folder a video, with boxes and transforms in memory; an item is a crop."""
 
     def __init__(self, paths: list[str], crops: list[Crop]):
         self.paths = paths
@@ -383,12 +388,38 @@ class FolderCrops(Dataset):
         return len(self.paths)
 
     def __getitem__(self, row: int) -> dict:
+        return {"image": to_tensor(self.cut(row)), "row": row}
+
+    def cut(self, row: int) -> np.ndarray:
+        """The window of a crop, `(size, size, 3)` uint8 RGB."""
         image = cv2.cvtColor(cv2.imread(self.paths[row], cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
-        return {"image": to_tensor(WINDOW.cut(image, self._box[row], self._crop_to_frame[row])), "row": row}
+        return WINDOW.cut(image, self._box[row], self._crop_to_frame[row])
 
 
-def write_files(folder: Path, sources: list[Path], codec: Codec) -> FolderCrops:
-    """Write the crops as files in folders."""
+class FolderBatches(FolderCrops):
+    """The same files, whole batches fetched at once as `FaceCrops` does it."""
+
+    def __getitems__(self, rows: list[int]) -> dict:
+        images = new_images(len(rows), WINDOW.size)
+        for image, row in zip(images.numpy(), rows, strict=True):
+            split_planes(self.cut(row), image)
+        return {"image": images, "row": torch.tensor(rows)}
+
+
+def ordinary_loader(dataset: Dataset, workers: int, order: list[int]) -> DataLoader:
+    """PyTorch's loader as an ordinary script uses it: items one by one, joined by its default."""
+    return DataLoader(
+        dataset, batch_size=BATCH_SIZE, sampler=order, num_workers=workers, persistent_workers=workers > 0
+    )
+
+
+def project_loader(dataset: Dataset, workers: int, order: list[int]) -> DataLoader:
+    """The loader of this project's training."""
+    return make_loader(dataset, batch_size=BATCH_SIZE, workers=workers, sampler=order)
+
+
+def write_files(folder: Path, sources: list[Path], codec: Codec) -> tuple[list[str], list[Crop]]:
+    """Write the crops as files in folders, and return their paths and what else is known of them."""
     paths, kept = [], []
     for shard, source in enumerate(sources):
         for crop, image in read_crops(source):
@@ -397,7 +428,7 @@ def write_files(folder: Path, sources: list[Path], codec: Codec) -> FolderCrops:
             path.write_bytes(codec.encode(image))
             paths.append(str(path))
             kept.append(crop)
-    return FolderCrops(paths, kept)
+    return paths, kept
 
 
 def write_crops_files(folder: Path, sources: list[Path], codec: Codec) -> Samples:
@@ -419,7 +450,7 @@ def write_crops_files(folder: Path, sources: list[Path], codec: Codec) -> Sample
     )
 
 
-def print_parts(folder: Path, samples: Samples, files: FolderCrops) -> None:
+def print_parts(folder: Path, samples: Samples, files: list[str]) -> None:
     """Print where the CPU time of one sample goes, without workers."""
     rows = np.random.default_rng(0).permutation(len(samples)).tolist()
     opened = {name: CropRows(folder / name) for name in {samples.crops_file(row) for row in rows}}
@@ -432,17 +463,18 @@ def print_parts(folder: Path, samples: Samples, files: FolderCrops) -> None:
 
     items = [(row,) for row in rows]
     crops = [read(row) for row in rows]
-    pngs = [(Path(files.paths[row]).read_bytes(),) for row in rows]
+    pngs = [(Path(files[row]).read_bytes(),) for row in rows]
     best: dict[str, float] = {}
     for _ in range(PASSES):
-        with patch("preprocess.crop_file.decode_crop", lambda encoded, size: encoded):
+        with patch("preprocess.crop_file.decode_crop", lambda encoded, size, rows, columns: encoded):
             finding, encoded = cpu_ms(read, items)
+        whole = [(data, crop[0].shape[:2]) for (data, *_), crop in zip(encoded, crops, strict=True)]
+        parts = [(*sized, *WINDOW.part(*crop[1:])) for sized, crop in zip(whole, crops, strict=True)]
         taken = {
             "bytes, size, box and transform from a crops file": finding,
-            "bytes from a file in a folder": cpu_ms(lambda row: Path(files.paths[row]).read_bytes(), items)[0],
-            "decode as the store does": cpu_ms(
-                decode_crop, [(data, crop[0].shape[:2]) for (data, *_), crop in zip(encoded, crops, strict=True)]
-            )[0],
+            "bytes from a file in a folder": cpu_ms(lambda row: Path(files[row]).read_bytes(), items)[0],
+            "decode as the store does, the part that the window shows": cpu_ms(decode_crop, parts)[0],
+            "decode as the store does, the whole crop": cpu_ms(decode_crop, whole)[0],
             f"decode {BASELINE}": cpu_ms(decode_png, pngs)[0],
             "cut and resize to 256 px": cpu_ms(cut, crops)[0],
         }
@@ -458,18 +490,25 @@ def process_cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def samples_per_cpu_second(datasets: list[tuple[Dataset, Decode]], workers: int) -> list[float]:
-    """Median over the epochs, for each data set; `datasets` pairs each with the decoder of its crops.
+def decoder_of_parts(codec: Codec) -> Callable:
+    """What stands in for `decode_crop` in crops files of another format: those decode whole crops."""
+    if codec.decode is decode_crop:
+        return decode_crop
+    return lambda encoded, size, rows, columns: codec.decode(encoded, size)[rows, columns]
+
+
+def samples_per_cpu_second(stores: list[tuple[Dataset, LoaderOf, Codec]], workers: int) -> list[float]:
+    """Median over the epochs, for each data set; `stores` gives each its loader and the format of its crops.
 
     The data sets take turns, so that noise of the machine meets all alike.
     """
     before = {child.pid for child in multiprocessing.active_children()}
     readers = []
-    for dataset, decode in datasets:
+    for dataset, loader_of, codec in stores:
         order = np.random.default_rng(0).permutation(len(dataset)).tolist()
         # workers are forked by the first epoch and keep this decoder; it also warms files and cache
-        with patch("preprocess.crop_file.decode_crop", decode):
-            loader = make_loader(dataset, batch_size=BATCH_SIZE, workers=workers, sampler=order)
+        with patch("preprocess.crop_file.decode_crop", decoder_of_parts(codec)):
+            loader = loader_of(dataset, workers, order)
             n_samples = sum(len(batch["row"]) for batch in loader)
         children = {child.pid for child in multiprocessing.active_children()} - before
         before |= children
@@ -488,20 +527,22 @@ def compare_loaders(folder: Path, sources: list[Path], codecs: list[Codec]) -> N
     """Print the parts of one sample, and the table of loaders."""
     by_name = {codec.name: codec for codec in codecs}
     loaded = [by_name[name] for name in LOADED if name in by_name]
-    names, datasets = [], []
-    for name in IN_FOLDERS:
+    names, stores, files = [], [], {}
+    for number, name in enumerate(IN_FOLDERS):
         if name in by_name:
-            files = write_files(folder / "files" / str(len(names)), sources, by_name[name])
+            files[name] = write_files(folder / "files" / str(number), sources, by_name[name])
             names.append(f"files in folders, {name}")
-            datasets.append((files, decode_crop))  # which files do not use
+            stores.append((FolderCrops(*files[name]), ordinary_loader, by_name[name]))
+    names.append(f"files in folders, {BASELINE}, through the project's loader")
+    stores.append((FolderBatches(*files[BASELINE]), project_loader, by_name[BASELINE]))
     for codec in loaded:
         samples = write_crops_files(folder / codec.name, sources, codec)
         names.append(f"crops files, {codec.name}")
-        datasets.append((FaceCrops(folder / codec.name, samples, WINDOW), codec.decode))
+        stores.append((FaceCrops(folder / codec.name, samples, WINDOW), project_loader, codec))
     # we ask for more workers than this machine may have cores, on purpose
     warnings.filterwarnings("ignore", "This DataLoader will create")
-    print_parts(folder / STORED, samples, datasets[0][0])
-    columns = [samples_per_cpu_second(datasets, workers) for workers in WORKER_COUNTS]
+    print_parts(folder / STORED, samples, files[BASELINE][0])
+    columns = [samples_per_cpu_second(stores, workers) for workers in WORKER_COUNTS]
     print(f"\n{len(samples)} crops an epoch; samples per CPU-second, and ratio to files in folders\n")
     print("| store |" + "".join(f" {workers} workers |" for workers in WORKER_COUNTS))
     print("|---|" + "---|" * len(WORKER_COUNTS))

@@ -6,6 +6,7 @@ workers nor a resumed training changes what is read.
 
 from __future__ import annotations
 
+import math
 import os
 from collections import OrderedDict
 from collections.abc import Iterator, Sequence
@@ -18,7 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
 from torch import Tensor
-from torch.utils.data import DataLoader, Dataset, Sampler
+from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
 from detectors.augment import augment_pixels, draw_geometry
 from detectors.crop_window import CropWindow
@@ -186,9 +187,13 @@ class CropStore:
         root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
         samples: The samples that can be asked for.
         window: The detector's crop.
+
+    Attributes:
+        size: Side of the crops in pixels.
     """
 
     def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
+        self.size = window.size
         self._root = Path(root)
         self._samples = samples
         self._window = window
@@ -200,13 +205,19 @@ class CropStore:
 
     def read(self, row: int, augment: np.random.Generator | None = None) -> np.ndarray:
         """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
-        image, box, crop_to_frame = self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
-        if augment is None:
-            return self._window.cut(image, box, crop_to_frame)
-        rotation, flip = draw_geometry(augment)
-        return augment_pixels(
-            self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), augment
+        crops, crop_row = self._file(self._samples.crops_file(row)), int(self._samples.crop_row[row])
+        box, crop_to_frame = crops.placement(crop_row)
+        rotation, flip = (0.0, False) if augment is None else draw_geometry(augment)
+        rows, columns = self._window.part(box, crop_to_frame, rotation)
+        pixels = self._window.cut(
+            crops.image(crop_row, rows, columns),
+            box,
+            crop_to_frame,
+            origin=(columns.start, rows.start),
+            rotation_degrees=rotation,
+            flip=flip,
         )
+        return pixels if augment is None else augment_pixels(pixels, augment)
 
     def _file(self, name: str) -> CropRows:
         if self._process != os.getpid():
@@ -223,7 +234,8 @@ class CropStore:
 class FaceCrops(Dataset):
     """Samples one by one, as they are, for validation and prediction.
 
-    Item i is `{"image": (3, size, size) uint8, "row": i}`.
+    Item i is `{"image": (3, size, size) uint8, "row": i}`. A batch of n is fetched at once, as
+    `{"image": (n, 3, size, size) uint8, "row": (n,) int64}`.
     """
 
     def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
@@ -236,12 +248,19 @@ class FaceCrops(Dataset):
     def __getitem__(self, row: int) -> dict:
         return {"image": to_tensor(self._store.read(row)), "row": row}
 
+    def __getitems__(self, rows: list[int]) -> dict:
+        images = new_images(len(rows), self._store.size)
+        for image, row in zip(images.numpy(), rows, strict=True):
+            split_planes(self._store.read(row), image)
+        return {"image": images, "row": torch.tensor(rows)}
+
 
 class RealFakePairs(Dataset):
     """Each fake with one real, drawn anew for each epoch from all reals.
 
     Item (epoch, i) is `{"fake": (3, size, size) uint8, "real": the same, "method": class of fake i}`; class 0
-    stands for real.
+    stands for real. A batch of n is fetched at once, as `{"fake": (n, 3, size, size) uint8, "real": the same,
+    "method": (n,) int64}`.
 
     Args:
         root: Folder of the crops.
@@ -275,15 +294,23 @@ class RealFakePairs(Dataset):
         return len(self._fakes)
 
     def __getitem__(self, epoch_and_index: tuple[int, int]) -> dict:
-        epoch, index = epoch_and_index
+        fake, real = self._read(*epoch_and_index)
+        return {"fake": to_tensor(fake), "real": to_tensor(real), "method": int(self._class[epoch_and_index[1]])}
+
+    def __getitems__(self, items: list[tuple[int, int]]) -> dict:
+        images = new_images(2 * len(items), self._store.size)
+        fakes, reals = images[: len(items)], images[len(items) :]
+        for fake, real, item in zip(fakes.numpy(), reals.numpy(), items, strict=True):
+            for image, planes in zip(self._read(*item), (fake, real), strict=True):
+                split_planes(image, planes)
+        return {"fake": fakes, "real": reals, "method": torch.from_numpy(self._class[[index for _, index in items]])}
+
+    def _read(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """The fake and the real of an item, each `(size, size, 3)` uint8."""
         rng = np.random.default_rng([_PAIR, self._seed, epoch, index])
         real = self._reals[rng.integers(len(self._reals))]
         augment = rng if self._augment else None
-        return {
-            "fake": to_tensor(self._store.read(self._fakes[index], augment)),
-            "real": to_tensor(self._store.read(real, augment)),
-            "method": int(self._class[index]),
-        }
+        return self._store.read(self._fakes[index], augment), self._store.read(real, augment)
 
 
 def training_methods(samples: Samples) -> list[str]:
@@ -336,6 +363,7 @@ def make_loader(
         num_workers=workers,
         persistent_workers=workers > 0,
         pin_memory=pin_memory,
+        collate_fn=_collate,
         worker_init_fn=_start_worker,
         generator=torch.Generator(),
     )
@@ -349,8 +377,28 @@ def default_workers(threads: int, device: str) -> int:
 def to_tensor(image: np.ndarray) -> Tensor:
     """(height, width, 3) uint8 to (3, height, width)."""
     planes = np.empty((3, *image.shape[:2]), np.uint8)
-    cv2.split(image, list(planes))  # a quarter of the time of copying the transposed array
+    split_planes(image, planes)
     return torch.from_numpy(planes)
+
+
+def split_planes(image: np.ndarray, planes: np.ndarray) -> None:
+    """Write (height, width, 3) uint8 into (3, height, width), whose planes are contiguous."""
+    cv2.split(image, list(planes))  # a quarter of the time of copying the transposed array
+
+
+def new_images(n_images: int, size: int) -> Tensor:
+    """(n_images, 3, size, size) uint8 to be written; in a loader's worker they lie in memory shared with the parent."""
+    shape = (n_images, 3, size, size)
+    if get_worker_info() is None:
+        return torch.empty(shape, dtype=torch.uint8)
+    # as PyTorch's own collation does it; it spares copying the batch when it is sent
+    storage = torch.UntypedStorage._new_shared(math.prod(shape))
+    return torch.empty(0, dtype=torch.uint8).set_(storage).view(shape)
+
+
+def _collate(batch: dict | list) -> dict:
+    """A batch as it is when the data set fetched it at once, else its items joined."""
+    return batch if isinstance(batch, dict) else default_collate(batch)
 
 
 def _start_worker(_: int) -> None:

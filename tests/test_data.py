@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 import torch
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
+from torch.utils.data import Dataset, default_collate
 
 from detectors.augment import augment_pixels, draw_geometry
 from detectors.crop_window import CropWindow
@@ -159,6 +160,24 @@ def test_augmentation_is_the_generators_and_stays_an_image():
     assert 70 < sum(rotation != 0 for rotation, _ in geometry) < 130
 
 
+@pytest.mark.parametrize("rotation_degrees", [0.0, 7.0])
+@pytest.mark.parametrize("margin", [-0.3, 0.0, 0.25, 1.0])
+@pytest.mark.parametrize("shift", [(0, 0), (-35, 12), (25, 33), (300, -300)])
+def test_window_shows_the_same_from_the_part_that_it_asks_for(shift, margin, rotation_degrees):
+    image, window = pattern(*CROP_SIZE), CropWindow(margin, 48)
+    box = np.asarray(BOX) + np.tile(shift, 2)
+    rows, columns = window.part(box, SHIFT, rotation_degrees)
+    cut = window.cut(
+        image[rows, columns], box, SHIFT, origin=(columns.start, rows.start), rotation_degrees=rotation_degrees
+    )
+    assert np.array_equal(cut, window.cut(image, box, SHIFT, rotation_degrees=rotation_degrees))
+
+
+def test_window_asks_for_no_more_of_a_crop_than_it_shows():
+    rows, columns = CropWindow(margin=0.25, size=60).part(BOX, SHIFT)
+    assert (rows, columns) == (slice(10, 70), slice(10, 70))
+
+
 @pytest.mark.parametrize("side", [30, 40, 41, 57, 80, 97])
 def test_windows_are_resampled_by_area_or_linearly(side):
     image = np.random.default_rng(side).integers(0, 256, (120, 120, 3), np.uint8)
@@ -205,6 +224,41 @@ def test_face_crops_come_in_order_with_any_number_of_workers(tmp_path):
         with CropReader(crops / samples.crops_file(row)) as reader:
             expected = reader.image(samples.crop_row[row])[20:60, 20:60]
         assert np.array_equal(images[row].numpy().transpose(1, 2, 0), expected)
+
+
+def test_batches_hold_the_items(tmp_path):
+    path, crops = make_store(tmp_path)
+    samples = Samples.read([path])
+    faces = FaceCrops(crops, samples, CropWindow(0.1, 32))
+    for dataset, asked in ((faces, [3, 0, 7]), (pairs_of(tmp_path, augment=True), [(2, 5), (0, 5), (2, 1)])):
+        batch, joined = dataset.__getitems__(asked), default_collate([dataset[one] for one in asked])
+        assert batch.keys() == joined.keys()
+        for key, values in joined.items():
+            assert batch[key].dtype == values.dtype
+            assert torch.equal(batch[key], values)
+
+
+def test_images_of_a_batch_are_sent_without_copying_them(tmp_path):
+    pairs = pairs_of(tmp_path)
+    (batch, *_) = make_loader(pairs, batch_size=4, workers=1, sampler=EpochSampler(len(pairs), None, 0))
+    assert batch["fake"].is_shared()
+    assert batch["fake"].untyped_storage().data_ptr() == batch["real"].untyped_storage().data_ptr()
+
+
+class Squares(Dataset):
+    """A data set that knows nothing of batches."""
+
+    def __len__(self) -> int:
+        return 5
+
+    def __getitem__(self, index: int) -> dict:
+        return {"square": index * index, "row": torch.tensor([index])}
+
+
+def test_items_of_a_data_set_without_batches_are_joined():
+    first, second = make_loader(Squares(), batch_size=3, workers=0)
+    assert first["square"].tolist() == [0, 1, 4]
+    assert second["row"].tolist() == [[3], [4]]
 
 
 def test_missing_crops_file_is_named(tmp_path):
