@@ -12,6 +12,9 @@ min_version("9.27")
 configfile: "config.yaml"
 
 
+report: "workflow/report/workflow.rst"
+
+
 # the rules' programs are modules of this repository, run by the Python that runs Snakemake, or by that of the jobs'
 # own conda environment or container
 sys.path.insert(0, workflow.basedir)

@@ -1,4 +1,4 @@
-"""Evaluate a detector: predictions of its seeds on the test data sets become `eval.csv`, `missing.csv` and figures.
+"""Evaluate a detector: its seeds' predictions become `eval.csv`, `missing.csv`, `videos.csv` and figures.
 
 What every column means and how it is computed stands in `docs/evaluation.md`. In short: the frame level is
 the face crops, each on its own; the video level is the mean over a video's face crops; thresholds were
@@ -21,7 +21,7 @@ from detectors.figures import draw_figures
 from detectors.metrics import METRICS, bootstrap_auc, detection_metrics
 from detectors.runs import LEVELS, Run, read_ledger, read_run
 from preprocess.cli import UserError, run_command
-from preprocess.schemas import OK, PARTIAL
+from preprocess.schemas import OK, PARTIAL, VIDEO_STATUS
 from preprocess.settings import load_settings, setting
 from preprocess.store import atomic_path
 
@@ -39,6 +39,7 @@ COLUMNS = (
     *(f"{level}_{metric}" for level in LEVELS for metric in (*METRICS, "threshold")),
     *("video_auc_low", "video_auc_high"),
 )
+VIDEO_COLUMNS = ("dataset", "split", "n_videos", "n_real", "n_fake", *VIDEO_STATUS, "n_face_crops")
 MISSING_COLUMNS = ("video_id", "dataset", "stage", "status", "message")
 
 
@@ -141,6 +142,28 @@ def missing_videos(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame]) -> pd.
         missing.loc[usable, "stage"] = "predict"
         tables.append(missing[list(MISSING_COLUMNS)])
     return pd.concat(tables, ignore_index=True)
+
+
+def video_outcomes(ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
+    """The table `videos.csv`: what became of the videos of every data set, a row per split.
+
+    Args:
+        ledgers: By data set, as `read_ledger` gives them.
+
+    Returns:
+        `VIDEO_COLUMNS`: numbers of videos by label and by status (`preprocess.schemas`), and of their face crops.
+    """
+    rows = []
+    for dataset, ledger in ledgers.items():
+        for split, videos in ledger.fillna({"split": "none"}).groupby("split", sort=True):
+            counts = videos["status"].value_counts()
+            rows.append(
+                {"dataset": dataset, "split": split, "n_videos": len(videos)}
+                | {"n_real": int((videos["label"] == 0).sum()), "n_fake": int((videos["label"] == 1).sum())}
+                | {status: int(counts.get(status, 0)) for status in VIDEO_STATUS}
+                | {"n_face_crops": int(videos["n_crops"].sum())}
+            )
+    return pd.DataFrame(rows, columns=list(VIDEO_COLUMNS))
 
 
 def format_table(table: pd.DataFrame) -> str:
@@ -284,8 +307,10 @@ def main() -> None:
     parser.add_argument(
         "--predictions", nargs="+", type=Path, required=True, help="one file per test data set and seed"
     )
-    parser.add_argument("--ledgers", nargs="+", type=Path, required=True, help="the ledger of every test data set")
-    parser.add_argument("--output", type=Path, required=True, help="eval.csv; missing.csv is written beside it")
+    parser.add_argument("--ledgers", nargs="+", type=Path, required=True, help="the ledger of every data set")
+    parser.add_argument(
+        "--output", type=Path, required=True, help="eval.csv; missing.csv and videos.csv are written beside it"
+    )
     parser.add_argument("--figures", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--settings", default="{}", help="settings as JSON")
     args = parser.parse_args()
@@ -298,6 +323,7 @@ def main() -> None:
     figures = draw_figures(args.figures, runs, table)
     missing_path = args.output.with_name("missing.csv")
     write_csv(missing_path, missing)
+    write_csv(args.output.with_name("videos.csv"), video_outcomes(ledgers))
     write_csv(args.output, table)
 
     n_seeds = len(table["seed"].unique()) - 1

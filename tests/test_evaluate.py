@@ -315,7 +315,7 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     store.predict("faces", videos=real)
     store.ledger("faces", videos=real, r2={"label": 0, "status": "no_face"})
     files = run_main(store, monkeypatch, store.folder / "a", "--settings", '{"n_bootstrap": 20}')
-    assert set(files) == {"eval.csv", "missing.csv"} | {
+    assert set(files) == {"eval.csv", "missing.csv", "videos.csv"} | {
         f"figures/{name}.{suffix}" for name in ("roc", "scores") for suffix in ("png", "svg")
     }
     printed = capsys.readouterr().out
@@ -325,6 +325,10 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     assert files["missing.csv"].decode().splitlines() == [
         *("video_id,dataset,stage,status,message", "faces/r2,faces,,no_face,")
     ]
+    outcomes = [line.split(",") for line in files["videos.csv"].decode().splitlines()]
+    of_faces = dict(zip(outcomes[0], outcomes[2], strict=True))
+    told = {key: of_faces[key] for key in ("dataset", "split", "n_videos", "n_real", "n_fake", "ok", "no_face")}
+    assert list(told.values()) == ["faces", "test", "3", "3", "0", "2", "1"]
     assert files == run_main(store, monkeypatch, store.folder / "b", "--settings", '{"n_bootstrap": 20}')
 
 

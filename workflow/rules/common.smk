@@ -25,3 +25,9 @@ def of_dataset(key):
 def of_experiment(key):
     """Function of the wildcards: what the config says of their experiment."""
     return lambda wildcards: EXPERIMENTS[wildcards.experiment][key]
+
+
+def experiment_datasets(experiment):
+    """Data sets of an experiment, those that it tests on first, each once."""
+    block = EXPERIMENTS[experiment]
+    return list(dict.fromkeys([*block["test"], *block["train"]]))

@@ -8,7 +8,7 @@ rule evaluate_detector:
         ),
         ledgers=lambda wildcards: expand(
             "data/samples/{dataset}.ledger.parquet",
-            dataset=EXPERIMENTS[wildcards.experiment]["test"],
+            dataset=experiment_datasets(wildcards.experiment),
         ),
     output:
         table=report(
@@ -29,7 +29,18 @@ rule evaluate_detector:
             category="Evaluation",
             labels={"experiment": "{experiment}", "what": "scores"},
         ),
-        missing="results/{experiment}/missing.csv",
+        missing=report(
+            "results/{experiment}/missing.csv",
+            caption="../report/missing.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "missing videos"},
+        ),
+        videos=report(
+            "results/{experiment}/videos.csv",
+            caption="../report/videos.rst",
+            category="Videos",
+            labels={"experiment": "{experiment}", "what": "outcomes by data set"},
+        ),
         vector=expand(
             "results/{{experiment}}/figures/{figure}.svg", figure=["roc", "scores"]
         ),
