@@ -1,0 +1,233 @@
+"""Check every file of the store and name what to make again: `python -m preprocess.verify --help`.
+
+Of each file that the config asks for and that has been made: its checksum (`preprocess.checksum`), that it can be
+read, that it was made by the stage's version and with the settings that the config asks for, and that its rows belong
+to those of the stage before it, from the index to the predictions. Nothing is changed. The exit code is 1 when
+something is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import shlex
+import sys
+import zipfile
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict
+from pathlib import Path
+
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import yaml
+
+from preprocess import versions
+from preprocess.cli import UserError, run_command
+from preprocess.config import check_config, experiment_settings, resolve
+from preprocess.schemas import PREDICTIONS
+from preprocess.store import Origin, read_origin, read_table
+from preprocess.store_checks import (
+    DAMAGED,
+    DISAGREES,
+    MISSING,
+    STALE,
+    Checked,
+    DatasetStore,
+    Finding,
+    brief,
+    check_dataset,
+    other_columns,
+    other_rows,
+    other_settings,
+)
+
+
+def check_experiment(config: dict, name: str, data: Path, results: Path) -> Checked:
+    """Check detectors and predictions of an experiment, as far as there are any.
+
+    Args:
+        config: Resolved by nothing: as it stands in the file.
+        name: Of the experiment.
+        data: Folder of the store.
+        results: Folder of the results.
+    """
+    checked = Checked()
+    experiment = config["experiments"][name]
+    settings = json.loads(experiment_settings(config, name))
+    for seed in experiment["seeds"]:
+        folder = results / name / f"seed{seed}"
+        detector, summary = folder / "detector.ckpt", folder / "summary.json"
+        predictions = [folder / "predictions" / f"{dataset}.parquet" for dataset in experiment["test"]]
+        made = [path for path in predictions if path.exists()]
+        if detector.exists():
+            _check_detector(detector, summary, settings, experiment, data, checked)
+        elif made:
+            checked.find(detector, MISSING, f"is absent, though {made[0]} was made from it")
+        for path in made:
+            _check_predictions(path, experiment | {"experiment": name, "seed": seed}, data, checked)
+    return checked
+
+
+def _check_detector(path: Path, summary: Path, settings: dict, experiment: dict, data: Path, checked: Checked) -> None:
+    checked.n_files += 1
+    try:
+        with zipfile.ZipFile(path) as file:
+            broken = file.testzip()
+    except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
+        checked.find(path, DAMAGED, f"cannot be read: {brief(error)}")
+        return
+    if broken:
+        checked.find(path, DAMAGED, f"the checksum of {broken} in it does not fit")
+        return
+    try:
+        made_by = json.loads(summary.read_text())
+        found = {**made_by["settings"], "version": made_by["version"], "detector": made_by["detector"]}
+        samples = made_by["samples"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        checked.find(summary, DAMAGED, f"cannot be read: {brief(error)}")
+        return
+    expected = settings | {"version": versions.TRAIN, "detector": experiment["detector"]}
+    if message := other_settings(found, expected):
+        checked.find(path, STALE, message)
+    for dataset in experiment["train"]:
+        table = data / "samples" / f"{dataset}.parquet"
+        if table.exists() and samples.get(table.name) != _sha256(table):
+            checked.find(path, STALE, f"was not trained on {table} as it is now")
+
+
+def _check_predictions(path: Path, made_for: dict, data: Path, checked: Checked) -> None:
+    dataset = path.stem
+    checked.check_file(path, read_origin, Origin(dataset, "predict", "", versions.PREDICT))
+    samples = data / "samples" / path.name
+    if not checked.is_sound(path):
+        return
+    if message := other_columns(path, PREDICTIONS):
+        checked.find(path, DISAGREES, message)
+        return
+    made_by = json.loads(read_origin(path).settings)
+    found = {name: made_by.get(name) for name in ("experiment", "seed", "detector", "train")}
+    expected = {name: made_for[name] for name in found} | {"train": sorted(made_for["train"])}
+    if message := other_settings(found, expected):
+        checked.find(path, STALE, message)
+    elif not samples.exists():
+        checked.find(samples, MISSING, f"is absent, though {path} was made from it")
+    else:
+        checked.compare(path, lambda: _compare_predictions(samples, path, made_by["split"]))
+
+
+def _compare_predictions(samples: Path, path: Path, split: str) -> str | None:
+    names = [name for name in PREDICTIONS.names if name != "score"]
+    wanted = None if split == "all" else pc.field("split") == split
+    expected = pq.read_table(samples, columns=names, filters=wanted)
+    found = read_table(path)
+    if message := other_rows(expected, found.select(names), f"{samples} has of the split {split!r}"):
+        return message
+    scores = found["score"].to_numpy()
+    n_odd = int((~((scores >= 0) & (scores <= 1))).sum())
+    return f"{n_odd} scores are no probabilities" if n_odd else None
+
+
+def _sha256(path: Path) -> str:
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def rebuild_commands(findings: Iterable[Finding], config: dict, data: Path, results: Path) -> list[str]:
+    """The Snakemake commands that make everything again that is wrong, to be given one after the other.
+
+    A broken index is made by a call of its own: only then is it known which shards change.
+    """
+    files = sorted({finding.file for finding in findings})
+    if not files:
+        return []
+    datasets = resolve(config)
+    scans = [f"index_videos_{name}" for name in datasets if str(data / "index" / f"{name}.parquet") in files]
+    commands = [shlex.join(["snakemake", "--cores", "all", *scans])] if scans else []
+    rest = [file for file in files if Path(file) not in {data / "index" / f"{name}.parquet" for name in datasets}]
+    targets = []
+    for file in rest:
+        parts = Path(file).relative_to(data).parts if Path(file).is_relative_to(data) else None
+        if parts is None:
+            targets.append(str(results / Path(file).relative_to(results).parts[0] / "eval.csv"))
+        else:
+            dataset = parts[1] if len(parts) > 2 else parts[1].split(".")[0]
+            targets.append(str(data / "samples" / f"{dataset}.parquet"))
+    if rest:
+        words = ["snakemake", "--cores", "all", "--forcerun", *rest, "--", *dict.fromkeys(targets)]
+        commands.append(shlex.join(words))
+    return commands
+
+
+def verify_store(config: dict, data: Path, results: Path, only: Sequence[str] = (), workers: int = 1) -> Checked:
+    """Check all that a config asks for and that has been made.
+
+    Args:
+        config: As in config.yaml.
+        data: Folder of the store.
+        results: Folder of the results.
+        only: Names of the data sets to check, then without experiments; none: all.
+        workers: Shards checked side by side.
+
+    Raises:
+        UserError: The config is wrong, or has no such data set.
+    """
+    check_config(config)
+    resolved = resolve(config)
+    for name in only:
+        if name not in resolved:
+            raise UserError(f"data set {name!r} is not in the config; it has: {', '.join(sorted(resolved))}")
+    checked = Checked()
+    for name in only or resolved:
+        settings = resolved[name] | {"samples": "{}"}
+        checked.add(check_dataset(DatasetStore(name, data, tuple(settings["shards"]), settings), workers))
+    for name in () if only else config.get("experiments", {}):
+        checked.add(check_experiment(config, name, data, results))
+    return checked
+
+
+def describe(checked: Checked, commands: list[str]) -> str:
+    """The report in words."""
+    lines = [f"{finding.file}: {finding.problem}: {finding.message}" for finding in checked.findings]
+    lines += checked.notes
+    if checked.without_checksum:
+        lines.append(
+            f"{len(checked.without_checksum)} files hold no checksum, since they were written before there were any, "
+            f"such as {checked.without_checksum[0]}: their bytes are not checked"
+        )
+    counts = Counter(finding.problem for finding in checked.findings)
+    found = ", ".join(f"{count} {problem}" for problem, count in counts.items()) or "nothing wrong"
+    lines.append(f"{checked.n_files} files checked: {found}")
+    if commands:
+        lines += ["To make what is wrong again:", *(f"  {command}" for command in commands)]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    """Command line."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("datasets", nargs="*", help="data sets to check, without experiments (default: everything)")
+    parser.add_argument("--config", type=Path, default=Path("config.yaml"), help="default: %(default)s")
+    parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the store (default: %(default)s)")
+    parser.add_argument("--results", type=Path, default=Path("results"), help="default: %(default)s")
+    parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="default: %(default)s")
+    parser.add_argument("--json", action="store_true", help="print the report as JSON")
+    args = parser.parse_args()
+    try:
+        config = yaml.safe_load(args.config.read_text())
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the config {args.config}: {error}") from error
+    checked = verify_store(config, args.data, args.results, args.datasets, args.workers)
+    commands = rebuild_commands(checked.findings, config, args.data, args.results)
+    if args.json:
+        report = asdict(checked) | {"commands": commands}
+        print(json.dumps(report, indent=2))
+    else:
+        print(describe(checked, commands))
+    sys.exit(1 if checked.findings else 0)
+
+
+if __name__ == "__main__":
+    run_command(main)
