@@ -35,7 +35,7 @@ def run_command(main: Callable[[], None]) -> None:
     """Run a stage's `main`, print a `UserError` as one line without a traceback, and set the exit code.
 
     Exit code 0: done; 1: a mistake, or a refusal of the system, that the message explains; 130 and 143: interrupted
-    and asked to end, temporary files removed; 137: the Snakemake that started it has gone; anything else is a bug with
+    and asked to end, temporary files removed; 129: the Snakemake that started it has gone; anything else is a bug with
     its traceback.
     """
     end_with_snakemake()

@@ -19,8 +19,8 @@ WATCHED_VARIABLE = "DEEPFAKE_PIPELINE_SNAKEMAKE"
 # The token of the run to which a process belongs.
 RUN_VARIABLE = "DEEPFAKE_PIPELINE_RUN"
 
-# Exit code of a job whose Snakemake has gone; nobody is left to read it but the log.
-ORPHANED = 137
+# Exit code of a job whose Snakemake has gone, as of one whose terminal has.
+ORPHANED = 128 + signal.SIGHUP
 _WATCH_INTERVAL_SECONDS = 0.5
 _PROC = Path("/proc")
 

@@ -28,6 +28,7 @@ from pathlib import Path
 from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
+from preprocess.cli import UserError
 from preprocess.orphans import (
     RUN_VARIABLE,
     WATCHED_VARIABLE,
@@ -48,12 +49,6 @@ _POLL_SECONDS = 1.0
 _COMMAND_SECONDS = 60.0
 # File systems, and mounts of them, that know no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
-
-
-class RunRefused(WorkflowError):
-    """Why a run may not begin. Snakemake prints where an error was raised; of this one only the message is of use."""
-
-    __traceback__ = None
 
 
 @dataclass(frozen=True)
@@ -119,10 +114,19 @@ def guard(workflow) -> None:
                 cancel=getattr(executor_settings, "cancel_cmd", None),
                 status=getattr(executor_settings, "status_cmd", None),
             )
-            begin(run, BOOKS.absolute())
+            try:
+                begin(run, BOOKS.absolute())
+            except UserError as error:
+                raise _Refused(str(error)) from None
         return execute(executor_plugin=executor_plugin, executor_settings=executor_settings, **options)
 
     workflow.execute = execute_alone
+
+
+class _Refused(WorkflowError):
+    """Snakemake prints where an error was raised; of this one only the message is of use."""
+
+    __traceback__ = None
 
 
 def begin(run: Run, books: Path) -> None:
@@ -133,24 +137,28 @@ def begin(run: Run, books: Path) -> None:
         books: Snakemake's folder `.snakemake`.
 
     Raises:
-        RunRefused: Another run is going on there, or may be, or what a killed one left cannot be ended.
+        UserError: Another run is going on there, or may be, or what a killed one left cannot be ended.
     """
     books.mkdir(exist_ok=True)
     path = books / LOCK
     try:
         lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     except PermissionError as error:
-        raise RunRefused(
+        raise UserError(
             f"cannot write {path}: {error.strerror}. A run needs a folder that it may write in; give another one with "
             "--directory, or have the folder's owner make it writable for the group"
         ) from error
-    locked = _try_lock(lock)
-    last = _read(lock)
-    if locked is False or (locked is None and last and is_running(last.process)):
-        raise _refusal(last)
-    if last is not None:
-        _recover(last, run, books)
-    _write(lock, json.dumps(asdict(run)))
+    try:
+        locked = _try_lock(lock)
+        last = _read(lock)
+        if locked is False or (locked is None and last and is_running(last.process)):
+            raise _refusal(last)
+        if last is not None:
+            _recover(last, run, books)
+        _write(lock, json.dumps(asdict(run)))
+    except BaseException:
+        os.close(lock)
+        raise
     os.environ[RUN_VARIABLE] = run.token
     # after Snakemake's threads, which wait for the jobs; the lock itself goes with the process
     atexit.register(_write, lock, "")
@@ -182,10 +190,10 @@ def _write(lock: int, text: str) -> None:
     os.pwrite(lock, text.encode(), 0)
 
 
-def _refusal(other: Run | None) -> RunRefused:
+def _refusal(other: Run | None) -> UserError:
     if other is None:
-        return RunRefused("another run is just starting in this folder; give your command again when it has ended")
-    return RunRefused(
+        return UserError("another run is just starting in this folder; give your command again when it has ended")
+    return UserError(
         f"another run is going on in this folder: {other}\n"
         "Two runs would write the same files. Wait until it has ended"
         + (f" (follow it with: tail -f {shlex.quote(other.log)})" if other.log else "")
@@ -197,7 +205,7 @@ def _refusal(other: Run | None) -> RunRefused:
 def _recover(last: Run, run: Run, books: Path) -> None:
     """End what a killed run has left: first what could still write, then its locks."""
     if last.machine != run.machine and last.host != run.host:
-        raise RunRefused(
+        raise UserError(
             f"the last run in this folder has not ended well, or still runs, on another machine: {last}\n"
             f"Give your command on {last.host}. If you know that the run and its jobs have ended, or that machine has "
             f"gone for good, delete these two and give it again: rm -r {books / LOCK} {books / 'locks'}"
@@ -205,7 +213,7 @@ def _recover(last: Run, run: Run, books: Path) -> None:
     try:
         n_ended = end_processes_of(last.token)
     except TimeoutError as error:
-        raise RunRefused(
+        raise UserError(
             f"the last run in this folder was killed ({last}), and what it left cannot be ended: {error}. They wait "
             "for a disk or a device: see to that, or restart the machine, then give the command again"
         ) from error
@@ -251,7 +259,7 @@ def _cancel_generic(last: Run, books: Path) -> int:
                 continue
     jobs -= {None}
     if jobs and not last.cancel:
-        raise RunRefused(
+        raise UserError(
             f"the last run in this folder was killed ({last}); its jobs may still be on the cluster: "
             f"{', '.join(sorted(jobs))}. Its profile names no command to cancel them (cluster-generic-cancel-cmd). "
             f"End them, then give the command again after: rm -r {books / LOCK} {books / 'locks'}"
@@ -281,7 +289,7 @@ def _cancel(queued: Callable[[], list[str]], cancel: Callable[[list[str]], objec
     deadline = time.monotonic() + _CANCEL_SECONDS
     while left := queued():
         if time.monotonic() > deadline:
-            raise RunRefused(
+            raise UserError(
                 f"the last run in this folder was killed ({last}); its jobs {', '.join(left)} were cancelled, but are "
                 f"still there after {_CANCEL_SECONDS:g} s. Give the command again when they have gone"
             )
@@ -303,7 +311,7 @@ def _cluster(command: list[str] | str, last: Run) -> str:
         )
     except (OSError, subprocess.SubprocessError) as error:
         said = getattr(error, "stderr", None) or str(error)
-        raise RunRefused(
+        raise UserError(
             f"the last run in this folder was killed ({last}); whether its jobs still run on the cluster cannot be "
             f"told, for `{shown}` failed: {said.strip()}. Give the command again where and when that works"
         ) from error
