@@ -34,7 +34,7 @@ _JOB_BEGINS = re.compile(r"^Job \d+:", re.MULTILINE)
 
 
 def config() -> dict:
-    """The smallest collection with every stage, from rendering to evaluation; two shards would take half as long again."""
+    """The smallest collection with every stage, from rendering to evaluation."""
     collection = {"n_sources": 4, "fakes_per_source": 2, "n_frames": 6, "height": 180, "width": 240, "extras": False}
     return {
         "datasets": {"tiny": {"layout": "celebdf", "root": "data/raw/tiny", "n_shards": 1, "synthetic": collection}},
