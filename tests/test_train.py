@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import signal
+import subprocess
+import sys
+import time
 
-import lightning as L
 import numpy as np
 import pytest
 import torch
+from small_run import ROOT
 from tiny_store import make_store
 
 from detectors.predict import predict_dataset
 from detectors.registry import load_detector
 from detectors.train import train_detector
 from preprocess.cli import UserError
+from preprocess.orphans import RUN_VARIABLE, processes_of
 from preprocess.schemas import PREDICTIONS
 from preprocess.store import read_origin, read_rows
 
@@ -62,31 +68,72 @@ def undisturbed(store, tmp_path_factory):
     return folder
 
 
-@pytest.mark.parametrize("workers", [0, 2])
-def test_a_killed_training_ends_with_the_weights_it_would_have_had(
-    store, undisturbed, tmp_path, monkeypatch, caplog, workers
-):
-    class Killed(BaseException):
-        pass
+KILLED_TRAINING = """
+import json, os, signal, sys
+import lightning as L
+import torch
+from detectors import train
 
-    class Kill(L.Callback):
-        def on_train_batch_start(self, trainer, module, batch, batch_index):
-            if (trainer.current_epoch, batch_index) == (1, 1):
-                raise Killed
+options, moment = json.loads(sys.argv[1]), sys.argv[2]
+save, fit = torch.save, L.Trainer.fit
 
-    original = L.Trainer.__init__
-    with monkeypatch.context() as patch:
-        patch.setattr(
-            L.Trainer,
-            "__init__",
-            lambda self, *, callbacks, **options: original(self, callbacks=[*callbacks, Kill()], **options),
-        )
-        with pytest.raises(Killed):
-            train(store, tmp_path, workers=workers)
+
+def kill():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+class KillInEpoch(L.Callback):
+    def on_train_batch_start(self, trainer, module, batch, batch_index):
+        if (trainer.current_epoch, batch_index) == (1, 1):
+            kill()
+
+
+def kill_in_checkpoint(checkpoint, file):
+    save(checkpoint, file)
+    if checkpoint["epoch"] == 1 and "last" in file.name:
+        file.truncate(file.tell() // 2)
+        kill()
+
+
+def fit_and_die(trainer, *arguments, **values):
+    if moment == "in an epoch":
+        trainer.callbacks.append(KillInEpoch())
+    fit(trainer, *arguments, **values)
+    kill()
+
+
+L.Trainer.fit = fit_and_die
+if moment == "in a checkpoint":
+    torch.save = kill_in_checkpoint
+paths = {name: train.Path(options.pop(name)) for name in ("crops", "output", "logs")}
+train.train_detector(**options, **paths)
+"""
+
+
+@pytest.mark.parametrize("moment", ["in an epoch", "in a checkpoint", "after the last epoch"])
+def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undisturbed, tmp_path, caplog, moment):
+    options = {"experiment": "exp", "detector": "ucf", "seed": 3, "device": "cpu", "workers": 2, "settings": SETTINGS}
+    paths = {"crops": store[1], "output": tmp_path / "detector.ckpt", "logs": tmp_path / "logs"}
+    options |= {"samples": [str(store[0])]} | {name: str(path) for name, path in paths.items()}
+    killed = subprocess.run(
+        [sys.executable, "-c", KILLED_TRAINING, json.dumps(options), moment],
+        cwd=ROOT,
+        env=os.environ | {RUN_VARIABLE: str(tmp_path)},
+        capture_output=True,
+        text=True,
+    )
+    assert killed.returncode == -signal.SIGKILL, killed.stderr
     assert not (tmp_path / "detector.ckpt").exists()
+    deadline = time.monotonic() + 60
+    while processes_of(str(tmp_path)):  # its loader's workers
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
     with caplog.at_level(logging.INFO, logger="detectors"):
-        train(store, tmp_path, workers=workers)
+        train(store, tmp_path)
     assert "going on from" in caplog.text
+    epochs = [message.split()[2] for message in caplog.messages if message.startswith("train: epoch")]
+    assert epochs == {"in an epoch": ["2", "3"], "in a checkpoint": ["2", "3"], "after the last epoch": []}[moment]
     assert equal(weights(tmp_path), weights(undisturbed))
     last = [torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True) for folder in (tmp_path, undisturbed)]
     assert equal(last[0]["state_dict"], last[1]["state_dict"])
@@ -94,6 +141,7 @@ def test_a_killed_training_ends_with_the_weights_it_would_have_had(
     losses = [[row["train/total"] for row in checkpoint["history"]] for checkpoint in last]
     assert losses[0] == losses[1]
     assert (tmp_path / "logs/metrics.csv").read_text().count("\n") == 4
+    assert not list(tmp_path.rglob("*.partial"))
 
 
 def test_workers_do_not_change_the_weights_and_seeds_do(store, undisturbed, tmp_path):
