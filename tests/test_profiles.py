@@ -56,7 +56,7 @@ def submitted(request, tmp_path_factory):
     options = [
         *("--workflow-profile", str(profile(request.param)), "--executor", "cluster-generic"),
         *("--cluster-generic-submit-cmd", str(submit), "--immediate-submit", "--notemp"),
-        *("--seconds-between-status-checks", "1"),
+        *("--seconds-between-status-checks", "1", "--max-status-checks-per-second", "1000"),
     ]
     index = folder / "data/index/d.parquet"
     snakemake(folder, str(index.relative_to(folder)), *options)
