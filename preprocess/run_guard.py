@@ -47,6 +47,8 @@ _RECORD_BYTES = 1 << 16
 _CANCEL_SECONDS = 300.0
 _POLL_SECONDS = 1.0
 _COMMAND_SECONDS = 60.0
+# Targets that write no file: asked for alone, they need no lock, and tell of the run that holds it.
+READING_TARGETS = frozenset({"status"})
 # File systems, and mounts of them, that know no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -99,7 +101,9 @@ def guard(workflow) -> None:
     execute = workflow.execute
 
     def execute_alone(*, executor_plugin, executor_settings, **options):
-        if not executor_plugin.common_settings.dryrun_exec:
+        targets = workflow.dag_settings.targets
+        reads_only = bool(targets) and READING_TARGETS.issuperset(targets)
+        if not executor_plugin.common_settings.dryrun_exec and not reads_only:
             logs = workflow.logger_manager.get_logfile()
             run = Run(
                 token=uuid.uuid4().hex,
@@ -208,7 +212,7 @@ def _recover(last: Run, run: Run, books: Path) -> None:
         raise UserError(
             f"the last run in this folder has not ended well, or still runs, on another machine: {last}\n"
             f"Give your command on {last.host}. If you know that the run and its jobs have ended, or that machine has "
-            f"gone for good, delete these two and give it again: rm -r {books / LOCK} {books / 'locks'}"
+            f"gone for good, give it again after: {_forget(books)}"
         )
     try:
         n_ended = end_processes_of(last.token)
@@ -230,13 +234,24 @@ def _recover(last: Run, run: Run, books: Path) -> None:
         )
 
 
+def _forget(books: Path) -> str:
+    """What the user types to vouch for it that nothing of the last run is left."""
+    return f"rm -rf {shlex.quote(str(books / LOCK))} {shlex.quote(str(books / 'locks'))}"
+
+
 def _cancel_nothing(last: Run, books: Path) -> int:
     return 0
 
 
 def _cancel_slurm(last: Run, books: Path) -> int:
     """Cancel a run's Slurm jobs, which all have the run's id as their name; the log tells it."""
-    text = Path(last.log).read_text(errors="replace") if last.log and os.path.exists(last.log) else ""
+    try:
+        text = Path(last.log or "").read_text(errors="replace")
+    except OSError as error:
+        raise UserError(
+            f"the last run in this folder was killed ({last}); its log {last.log}, which names its Slurm jobs, cannot "
+            f"be read. Cancel what is left of it (squeue --me), then give the command again after: {_forget(books)}"
+        ) from error
     found = re.search(r"SLURM run ID: (\S+)", text)
     if not found:  # killed before it submitted anything
         return 0
@@ -262,7 +277,7 @@ def _cancel_generic(last: Run, books: Path) -> int:
         raise UserError(
             f"the last run in this folder was killed ({last}); its jobs may still be on the cluster: "
             f"{', '.join(sorted(jobs))}. Its profile names no command to cancel them (cluster-generic-cancel-cmd). "
-            f"End them, then give the command again after: rm -r {books / LOCK} {books / 'locks'}"
+            f"End them, then give the command again after: {_forget(books)}"
         )
 
     def queued() -> list[str]:

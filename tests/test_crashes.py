@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import shutil
@@ -101,6 +102,8 @@ def _second_run_is_refused(folder, run):
     assert "Two runs would write the same files" in second.stderr
     assert not any(word in second.stderr for word in ("Traceback", "File ", "unlock"))
     assert subprocess.run([*command, "--dry-run"], cwd=other, capture_output=True).returncode == 0
+    status = subprocess.run([*command[:-1], "status"], cwd=other, capture_output=True, text=True)
+    assert status.returncode == 0, status.stderr
     assert run.process.poll() is None
 
 
@@ -161,11 +164,25 @@ def test_what_a_killed_run_left_is_ended_and_its_locks_removed(begin_here, tmp_p
 def test_a_run_that_may_live_on_another_machine_is_left_alone(begin_here, tmp_path):
     locks = tmp_path / ".snakemake/locks"
     locks.mkdir(parents=True)
-    with pytest.raises(UserError, match=r"process 7 on node7(.|\n)*rm -r .*run\.lock .*locks"):
+    with pytest.raises(UserError, match=r"process 7 on node7(.|\n)*rm -rf .*run\.lock .*locks"):
         begin_here(a_run(host="node7", machine="another"))
     assert locks.exists()
     # a machine that was restarted, and a container on this one under another name
     assert begin_here(a_run(machine="before"))["token"] == "new"
+
+
+def test_where_files_cannot_be_locked_a_second_run_is_known_by_its_process(begin_here, monkeypatch):
+    def no_locks(*_):
+        raise OSError(errno.ENOLCK, "No locks available")
+
+    monkeypatch.setattr(run_guard.fcntl, "flock", no_locks)
+    with pytest.raises(UserError, match="another run is going on"):
+        begin_here(a_run())
+    ended = subprocess.Popen(["sleep", "1000"])
+    name = process_name(ended.pid)
+    ended.kill()
+    ended.wait()
+    assert begin_here(a_run(process=name))["token"] == "new"
 
 
 @pytest.fixture
@@ -204,6 +221,11 @@ def test_a_run_waits_for_a_slurm_that_does_not_answer_and_keeps_the_record(begin
     with pytest.raises(UserError, match=r"squeue .*Unable to contact slurm controller"):
         begin_here(slurm_run(tmp_path))
     assert json.loads((tmp_path / ".snakemake/run.lock").read_text())["token"] == "dead"
+
+
+def test_without_the_log_that_names_its_slurm_jobs_a_killed_run_is_left_to_the_user(begin_here, cluster):
+    with pytest.raises(UserError, match=r"gone\.log.*squeue --me.*rm -rf"):
+        begin_here(a_run(executor="slurm", log="gone.log"))
 
 
 def test_jobs_of_a_killed_run_on_another_cluster_are_cancelled_by_their_ids(begin_here, cluster, tmp_path):
