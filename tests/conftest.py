@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import av
 import numpy as np
 import pytest
+from finished_run import finish
+from small_run import FINISHED, SMALL_CONFIG, snakemake
 
 from preprocess.schemas import OK
+
+# as the workflow's own jobs: threads that spin while they wait take the cores from whatever runs beside the tests
+os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
 
 
 def grey_frames(n_frames: int, height: int = 48, width: int = 64) -> np.ndarray:
@@ -31,6 +37,20 @@ def write_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", times
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory):
+    """Folder in which the whole workflow has run; tests read it, and alter copies."""
+    folder = tmp_path_factory.mktemp("run")
+    (folder / "printed.txt").write_text(snakemake(folder, *FINISHED, config=SMALL_CONFIG))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def finished(tmp_path_factory):
+    """A small run, done, whose raw collection was read-only; tests read it, and alter copies."""
+    return finish(tmp_path_factory.mktemp("finished"))
 
 
 @pytest.fixture

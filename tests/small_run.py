@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -44,29 +45,54 @@ SMALL_CONFIG = {
 }
 
 
-def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: int = 4) -> str:
-    """Run Snakemake in `folder` and return what it printed.
+# What an ordinary call asks for; `FINISHED` is all that the shared run has made.
+RESULTS = ("results/small/eval.csv", "results/one/eval.csv")
+FINISHED = (*RESULTS, *(f"data/samples/{dataset}.parquet" for dataset in SMALL_CONFIG["datasets"]))
 
-    Raises:
-        AssertionError: It failed; the message holds its output.
-    """
+
+def start_snakemake(
+    folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT
+) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in `folder`, with the Snakefile of `code`; what it printed is all in `stdout`."""
     config_file = folder / "config.yaml"
     if config is not None:
         folder.mkdir(parents=True, exist_ok=True)
         config_file.write_text(yaml.safe_dump(config))
     command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"), "--directory", str(folder)),
         *(
             "--cores",
             str(cores),
             "--configfile",
             str(config_file),
             "--workflow-profile",
-            str(ROOT / "profiles/default"),
+            str(code / "profiles/default"),
         ),
         *arguments,
     ]
-    done = subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=1700)
-    printed = done.stdout + done.stderr
-    assert done.returncode == 0, printed[-5000:]
-    return printed
+    return subprocess.run(
+        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1700, check=False
+    )
+
+
+def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT) -> str:
+    """Run Snakemake in `folder` and return what it printed.
+
+    Raises:
+        AssertionError: It failed; the message holds its output.
+    """
+    done = start_snakemake(folder, *arguments, config=config, cores=cores, code=code)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
+
+
+def planned(folder: Path, *arguments: str, code: Path = ROOT) -> set[str]:
+    """What a call would make, by a dry run: of each job the file, or the folder, after `--output`.
+
+    Raises:
+        AssertionError: Snakemake failed, or plans nothing and does not say so.
+    """
+    printed = snakemake(folder, "--dry-run", "--printshellcmds", *arguments, code=code)
+    outputs = set(re.findall(r"python -m .* --(?:output|manifest) (\S+)", printed))
+    assert outputs or "Nothing to be done" in printed, printed[-5000:]
+    return outputs

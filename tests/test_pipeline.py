@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import copy
 import csv
-import json
 from collections import defaultdict
 
 import cv2
@@ -24,16 +22,6 @@ DATASETS = tuple(SMALL_CONFIG["datasets"])
 VISIBLE = 0.9
 # of two people in one place, only the one in front can have been found
 SEEN = 0.4
-
-
-@pytest.fixture(scope="session")
-def run(tmp_path_factory):
-    """Folder in which the whole workflow has run."""
-    folder = tmp_path_factory.mktemp("run")
-    targets = [f"data/samples/{dataset}.parquet" for dataset in DATASETS]
-    printed = snakemake(folder, "results/small/eval.csv", "results/one/eval.csv", *targets, config=SMALL_CONFIG)
-    (folder / "printed.txt").write_text(printed)
-    return folder
 
 
 @pytest.fixture(scope="session")
@@ -245,35 +233,6 @@ def test_the_table_is_printed_for_people(run):
     printed = (run / "printed.txt").read_text()
     assert "results/small/eval.csv" in printed
     assert "video AUC" in printed
-
-
-def test_a_second_run_has_nothing_to_do(run):
-    assert "Nothing to be done" in snakemake(run, "results/small/eval.csv")
-
-
-def test_adding_a_test_set_does_not_train_again(run):
-    config = copy.deepcopy(SMALL_CONFIG)
-    config["experiments"]["small"]["test"].append("celebdf")
-    config_file = run / "more.yaml"
-    config_file.write_text(json.dumps(config))
-    plan = snakemake(run, "results/small/eval.csv", "--dry-run", "--configfile", str(config_file))
-    assert jobs(plan) == {"predict_dataset": 2, "evaluate_detector": 1}
-
-
-def test_a_changed_margin_tracks_nothing_again(run):
-    config_file = run / "margin.yaml"
-    config_file.write_text(json.dumps(SMALL_CONFIG | {"crops": {"margin": "30px"}}))
-    plan = jobs(snakemake(run, "results/small/eval.csv", "--dry-run", "--configfile", str(config_file)))
-    assert plan["crop_faces"] == 6
-    assert plan["train_detector"] == 2
-    assert not {"track_faces", "sample_frames", "make_synthetic", "train_predictor"} & set(plan)
-
-
-def jobs(plan: str) -> dict[str, int]:
-    """Jobs that a dry run names, by rule."""
-    lines = plan[plan.index("job ") : plan.index("total")].splitlines()
-    counts = (line.split() for line in lines)
-    return {words[0]: int(words[1]) for words in counts if len(words) == 2 and words[1].isdigit()}
 
 
 def test_same_bytes_with_another_number_of_cores(run, tmp_path):
