@@ -21,6 +21,7 @@ from pathlib import Path
 from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
+from preprocess.datasets.raw import leads_out
 from preprocess.probe import ProbeError, probe_image, probe_video
 from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, VIDEO_STATUS
 from preprocess.settings import load_settings, settings_json
@@ -165,6 +166,8 @@ def _one_row(rows: Iterator[dict]) -> dict:
 def _measure(root: Path, video: RawVideo) -> dict:
     """The measured columns of a video, its status and its message."""
     path = root / video.path
+    if told := leads_out(root, video.path):
+        return _row(UNREADABLE, told)
     try:
         path.stat()
     except OSError as error:

@@ -14,7 +14,15 @@ import re
 from pathlib import Path, PurePosixPath
 
 from preprocess.cli import UserError
-from preprocess.datasets.raw import IndexSettings, RawVideo, checked_path, keep_methods, list_files, refuse_settings
+from preprocess.datasets.raw import (
+    IndexSettings,
+    RawVideo,
+    checked_path,
+    inside,
+    keep_methods,
+    list_files,
+    refuse_settings,
+)
 from preprocess.schemas import ORIGINAL, REAL
 
 TEST_LIST = "List_of_testing_videos.txt"
@@ -50,7 +58,7 @@ def find_videos(root: Path, dataset: str, settings: IndexSettings) -> list[RawVi
 
 
 def _read_test_list(root: Path) -> set[str]:
-    path = root / TEST_LIST
+    path = inside(root, TEST_LIST)
     try:
         lines = path.read_text(encoding="utf-8-sig").splitlines()
     except (OSError, ValueError) as error:

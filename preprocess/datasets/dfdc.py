@@ -22,6 +22,7 @@ from preprocess.datasets.raw import (
     IndexSettings,
     RawVideo,
     checked_path,
+    inside,
     keep_methods,
     list_files,
     read_json,
@@ -79,7 +80,7 @@ def _number(part: str) -> int:
 def _train_videos(root: Path, dataset: str, parts: list[str]) -> list[RawVideo]:
     entries: dict[str, dict] = {}
     for part in parts:
-        path = root / part / "metadata.json"
+        path = inside(root, f"{part}/metadata.json")
         if not path.is_file():
             raise UserError(f"dataset {dataset!r}: {path} is absent; without it no video of {part} has a label")
         for name, entry in read_json(path, dict, '{"x.mp4": {"label": "FAKE", ...}, ...}').items():
@@ -120,8 +121,8 @@ def _train_videos(root: Path, dataset: str, parts: list[str]) -> list[RawVideo]:
 def _test_videos(root: Path, dataset: str) -> list[RawVideo]:
     details = {}
     if (root / "test" / "metadata.json").is_file():
-        details = read_json(root / "test" / "metadata.json", dict, '{"x.mp4": {"is_fake": 1, ...}, ...}')
-    path = root / "test" / "labels.csv"
+        details = read_json(inside(root, "test/metadata.json"), dict, '{"x.mp4": {"is_fake": 1, ...}, ...}')
+    path = inside(root, "test/labels.csv")
     videos, listed = [], {}
     for line, row in _read_labels(path):
         where = f"{path}, line {line},"
@@ -163,7 +164,7 @@ def _read_labels(path: Path) -> list[tuple[int, dict]]:
 
 
 def _preview_videos(root: Path, dataset: str) -> list[RawVideo]:
-    entries = read_json(root / PREVIEW, dict, '{"method_A/x.mp4": {"label": "fake", "set": "train"}, ...}')
+    entries = read_json(inside(root, PREVIEW), dict, '{"method_A/x.mp4": {"label": "fake", "set": "train"}, ...}')
     videos = []
     for key, entry in entries.items():
         path = checked_path(root, key, str(root / PREVIEW))

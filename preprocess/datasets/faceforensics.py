@@ -19,7 +19,17 @@ from pathlib import Path
 from typing import NamedTuple
 
 from preprocess.cli import UserError
-from preprocess.datasets.raw import IndexSettings, RawVideo, list_files, log, read_json, refuse_settings, select
+from preprocess.datasets.raw import (
+    IndexSettings,
+    RawVideo,
+    inside,
+    leads_out,
+    list_files,
+    log,
+    read_json,
+    refuse_settings,
+    select,
+)
 from preprocess.schemas import REAL, SPLITS
 
 COMPRESSIONS = ("raw", "c23", "c40")
@@ -83,8 +93,7 @@ def find_videos(root: Path, dataset: str, settings: IndexSettings) -> list[RawVi
     reals = {video.video_id for video in videos}
     for method in methods:
         expected = [] if method == DFD else [f"{a}_{b}" for pair in pairs for a, b in (pair, pair[::-1])]
-        masks = f"manipulated_sequences/{method}/masks/videos"
-        mask_paths = {Path(name).stem: f"{masks}/{name}" for name in _list_if_there(root, masks)}
+        mask_paths = _mask_paths(root, f"manipulated_sequences/{method}/masks/videos")
         for compression in chosen[f"manipulated_sequences/{method}"]:
             folder = f"manipulated_sequences/{method}/{compression}/videos"
             for file in _files(root, folder, expected):
@@ -118,7 +127,7 @@ def _read_splits(root: Path, dataset: str) -> tuple[dict[str, str], list[tuple[s
     split_of: dict[str, str] = {}
     pairs = []
     for split in SPLITS:
-        path = folder / f"{split}.json"
+        path = inside(root, str((folder / f"{split}.json").relative_to(root)))
         if not path.is_file():
             raise UserError(
                 f"dataset {dataset!r}: the split list {split}.json is neither in {root} nor in {root / 'splits'}; "
@@ -148,8 +157,16 @@ def _files(root: Path, folder: str, expected: list[str]) -> list[_File]:
     return found + [_File(name, f"{folder}/{name}.mp4", "the split lists") for name in absent]
 
 
-def _list_if_there(root: Path, folder: str) -> list[str]:
-    return list_files(root, folder) if (root / folder).is_dir() else []
+def _mask_paths(root: Path, folder: str) -> dict[str, str]:
+    """Name of a fake → path of its mask video, without those that lie outside the root."""
+    paths = {}
+    for name in list_files(root, folder) if (root / folder).is_dir() else []:
+        path = f"{folder}/{name}"
+        if told := leads_out(root, path):
+            log.warning("%s: the mask is not used: %s", folder, told)
+        else:
+            paths[Path(name).stem] = path
+    return paths
 
 
 def _real(dataset: str, collection: str, compression: str, file: _File, split_of: dict[str, str]) -> RawVideo:

@@ -1,7 +1,8 @@
 """A video as its collection publishes it, and the safe reading of a published tree.
 
 Whatever a list or a metadata file names is checked before it becomes a path: nothing outside the data set's
-root is ever opened, be it by `..`, by an absolute path or through a link.
+root is ever opened, be it by `..`, by an absolute path or through a link. The root itself may be a link. A list that
+names such a path, and a folder or a list that is such a link, stop the index; a video that is one becomes a row.
 """
 
 from __future__ import annotations
@@ -144,11 +145,11 @@ def list_files(root: Path, folder: str, suffixes: tuple[str, ...] = VIDEO_SUFFIX
         suffixes: What a video's name ends in, in lower case.
 
     Raises:
-        UserError: The folder is not readable, or a name leads out of the root or is not valid UTF-8.
+        UserError: The folder is not readable, or is a link out of the root, or a name is not valid UTF-8.
     """
     names, ignored = [], []
     try:
-        entries = list(os.scandir(root / checked_path(root, folder, "the layout")))
+        entries = list(os.scandir(inside(root, checked_path(root, folder, "the layout"))))
     except OSError as error:
         _unlistable(error)
     for entry in entries:
@@ -157,8 +158,6 @@ def list_files(root: Path, folder: str, suffixes: tuple[str, ...] = VIDEO_SUFFIX
         if not entry.name.lower().endswith(suffixes):
             ignored += [entry.name] if entry.is_file() else []
             continue
-        if entry.is_symlink():
-            checked_path(root, f"{folder}/{entry.name}", "the folder")
         names.append(_utf8(folder, entry.name))
     _log_ignored(folder, ignored)
     return sorted(names)
@@ -171,14 +170,13 @@ def walk_files(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
     inside the root is not followed: its files are found where they lie.
     """
     paths, ignored = [], []
-    for parent, folders, names in os.walk(root / folder, onerror=_unlistable):
+    for parent, folders, names in os.walk(inside(root, folder), onerror=_unlistable):
         folders[:] = [name for name in folders if not name.startswith(".")]
         relative = PurePosixPath(Path(parent).relative_to(root))
         for name in [*names, *folders]:
-            if os.path.islink(os.path.join(parent, name)):
-                checked_path(root, str(relative / name), "the folder")
-                if name in folders:
-                    log.info("%s: the link is not followed; its files are taken from where they lie", relative / name)
+            if name in folders and os.path.islink(os.path.join(parent, name)):
+                inside(root, str(relative / name))
+                log.info("%s: the link is not followed; its files are taken from where they lie", relative / name)
         shown = [name for name in names if not name.startswith(".")]
         named = [name for name in [*shown, *folders] if name.lower().endswith(suffixes)]
         paths += [_utf8(parent, str(relative / name)) for name in named]
@@ -188,11 +186,13 @@ def walk_files(root: Path, folder: str, suffixes: tuple[str, ...]) -> list[str]:
 
 
 def checked_path(root: Path, entry: Any, named_by: str) -> str:
-    """A path that a list, metadata file or link names, relative to the root, when it stays inside the root.
+    """A path that a list or metadata file names, relative to the root, when it does not lead out of the root.
+
+    Where links on the way lead is for `leads_out` to say.
 
     Raises:
-        UserError: It names the root itself, is absolute, climbs with `..`, or a link leads it out of the root; the
-            message names what names it, and the entry.
+        UserError: It names the root itself, is absolute or climbs with `..`; the message names what names it, and the
+            entry.
     """
     if not isinstance(entry, str) or not entry.strip() or "\0" in entry:
         raise UserError(f"{named_by} names {entry!r} where a path inside {root} is expected")
@@ -201,13 +201,26 @@ def checked_path(root: Path, entry: Any, named_by: str) -> str:
         raise UserError(f"{named_by} names {entry!r}, which is {root} itself, where a path inside it is expected")
     if path.is_absolute() or ".." in path.parts:
         raise UserError(f"{named_by} names {entry!r}, which leads out of {root}; only paths inside it are read")
-    top, target = os.path.realpath(root), os.path.realpath(root / path)
-    if os.path.commonpath([top, target]) != top:
-        raise UserError(
-            f"{named_by} names {entry!r}, a link to {target}, which lies outside {root}; "
-            "set `root` to where the files lie, or put the files themselves there"
-        )
     return str(path)
+
+
+def leads_out(root: Path, path: str) -> str | None:
+    """What to tell of a path whose links lead out of the root; None when it stays inside."""
+    top, target = os.path.realpath(root), os.path.realpath(root / path)
+    if os.path.commonpath([top, target]) == top:
+        return None
+    return f"{path} is a link to {target}, which lies outside {root}; put the file or folder itself there"
+
+
+def inside(root: Path, path: str) -> Path:
+    """The folder or metadata file at a path relative to the root.
+
+    Raises:
+        UserError: A link leads it out of the root.
+    """
+    if told := leads_out(root, path):
+        raise UserError(f"{told}, or set `root` to where it lies")
+    return root / path
 
 
 def read_json(path: Path, kind: type, expected: str) -> Any:
