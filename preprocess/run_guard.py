@@ -37,6 +37,7 @@ from preprocess.orphans import (
     machine,
     process_name,
 )
+from preprocess.system_errors import describe_write_error
 
 # All of it lies in the folder where a run keeps its books.
 BOOKS = Path(".snakemake")
@@ -141,17 +142,24 @@ def begin(run: Run, books: Path) -> None:
         books: Snakemake's folder `.snakemake`.
 
     Raises:
-        UserError: Another run is going on there, or may be, or what a killed one left cannot be ended.
+        UserError: Another run is going on there, or may be; what a killed one left cannot be ended; or the folder
+            cannot be written to.
     """
-    books.mkdir(exist_ok=True)
-    path = books / LOCK
     try:
-        lock = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
-    except PermissionError as error:
-        raise UserError(
-            f"cannot write {path}: {error.strerror}. A run needs a folder that it may write in; give another one with "
-            "--directory, or have the folder's owner make it writable for the group"
-        ) from error
+        lock = _take(run, books)
+    except OSError as error:
+        told = describe_write_error(error, books / LOCK)
+        if told is None:
+            raise
+        raise UserError(told) from error
+    os.environ[RUN_VARIABLE] = run.token
+    # after Snakemake's threads, which wait for the jobs; the lock itself goes with the process
+    atexit.register(_write, lock, "")
+
+
+def _take(run: Run, books: Path) -> int:
+    books.mkdir(exist_ok=True)
+    lock = os.open(books / LOCK, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         locked = _try_lock(lock)
         last = _read(lock)
@@ -163,9 +171,7 @@ def begin(run: Run, books: Path) -> None:
     except BaseException:
         os.close(lock)
         raise
-    os.environ[RUN_VARIABLE] = run.token
-    # after Snakemake's threads, which wait for the jobs; the lock itself goes with the process
-    atexit.register(_write, lock, "")
+    return lock
 
 
 def _try_lock(lock: int) -> bool | None:

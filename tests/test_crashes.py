@@ -172,6 +172,12 @@ def test_a_run_that_may_live_on_another_machine_is_left_alone(begin_here, tmp_pa
     assert begin_here(a_run(machine="before"))["token"] == "new"
 
 
+def test_a_folder_that_cannot_be_written_to_is_named(begin_here, tmp_path):
+    (tmp_path / ".snakemake/run.lock").mkdir(parents=True)
+    with pytest.raises(UserError, match=r"cannot write .*run\.lock: Is a directory"):
+        begin_here(None)
+
+
 def test_where_files_cannot_be_locked_a_second_run_is_known_by_its_process(begin_here, monkeypatch):
     def no_locks(*_):
         raise OSError(errno.ENOLCK, "No locks available")
