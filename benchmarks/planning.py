@@ -78,7 +78,8 @@ def make_shells(folder: Path, config: dict) -> None:
             paths += [f"data/{stage}/{name}/{shard}.{suffix}" for stage, suffix in SHARD_STAGES.items()]
         paths.append(f"results/ucf/seed0/predictions/{name}.parquet")
     paths += [f"results/ucf/seed0/{file}" for file in ("detector.ckpt", "summary.json")]
-    paths += [f"results/ucf/{file}" for file in ("eval.csv", "missing.csv")]
+    for table in ("eval", "missing", "videos"):
+        paths += [f"results/ucf/{table}.csv", f"results/ucf/tables/{table}.html"]
     paths += [f"results/ucf/figures/{name}.{suffix}" for name in ("roc", "scores") for suffix in ("png", "svg")]
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)

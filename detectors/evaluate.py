@@ -18,6 +18,7 @@ import numpy as np
 import pandas as pd
 
 from detectors.figures import draw_figures
+from detectors.html_tables import write_html
 from detectors.metrics import METRICS, bootstrap_auc, detection_metrics
 from detectors.runs import LEVELS, Run, read_ledger, read_run
 from preprocess.cli import UserError, run_command
@@ -309,7 +310,7 @@ def main() -> None:
     )
     parser.add_argument("--ledgers", nargs="+", type=Path, required=True, help="the ledger of every data set")
     parser.add_argument(
-        "--output", type=Path, required=True, help="eval.csv; missing.csv and videos.csv are written beside it"
+        "--output", type=Path, required=True, help="eval.csv; missing.csv, videos.csv and tables/ are written beside it"
     )
     parser.add_argument("--figures", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--settings", default="{}", help="settings as JSON")
@@ -323,7 +324,15 @@ def main() -> None:
     figures = draw_figures(args.figures, runs, table)
     missing_path = args.output.with_name("missing.csv")
     write_csv(missing_path, missing)
-    write_csv(args.output.with_name("videos.csv"), video_outcomes(ledgers))
+    outcomes = video_outcomes(ledgers)
+    write_csv(args.output.with_name("videos.csv"), outcomes)
+    for name, title, of_name in (
+        ("eval", "evaluation", table),
+        ("missing", "test videos without a score", missing),
+        ("videos", "what became of the videos", outcomes),
+    ):
+        page = args.output.parent / "tables" / f"{name}.html"
+        write_html(page, f"{args.experiment}: {title}", of_name, whole=f"{name}.csv")
     write_csv(args.output, table)
 
     n_seeds = len(table["seed"].unique()) - 1

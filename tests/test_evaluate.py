@@ -315,7 +315,8 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     store.predict("faces", videos=real)
     store.ledger("faces", videos=real, r2={"label": 0, "status": "no_face"})
     files = run_main(store, monkeypatch, store.folder / "a", "--settings", '{"n_bootstrap": 20}')
-    assert set(files) == {"eval.csv", "missing.csv", "videos.csv"} | {
+    tables = ("eval", "missing", "videos")
+    assert set(files) == {f"{name}.csv" for name in tables} | {f"tables/{name}.html" for name in tables} | {
         f"figures/{name}.{suffix}" for name in ("roc", "scores") for suffix in ("png", "svg")
     }
     printed = capsys.readouterr().out

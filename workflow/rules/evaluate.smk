@@ -11,11 +11,27 @@ rule evaluate_detector:
             dataset=experiment_datasets(wildcards.experiment),
         ),
     output:
-        table=report(
-            "results/{experiment}/eval.csv",
+        table="results/{experiment}/eval.csv",
+        missing="results/{experiment}/missing.csv",
+        videos="results/{experiment}/videos.csv",
+        # what a report shows
+        table_page=report(
+            "results/{experiment}/tables/eval.html",
             caption="../report/eval.rst",
             category="Evaluation",
             labels={"experiment": "{experiment}", "what": "table"},
+        ),
+        missing_page=report(
+            "results/{experiment}/tables/missing.html",
+            caption="../report/missing.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "missing videos"},
+        ),
+        videos_page=report(
+            "results/{experiment}/tables/videos.html",
+            caption="../report/videos.rst",
+            category="Videos",
+            labels={"experiment": "{experiment}", "what": "outcomes"},
         ),
         roc=report(
             "results/{experiment}/figures/roc.png",
@@ -28,18 +44,6 @@ rule evaluate_detector:
             caption="../report/scores.rst",
             category="Evaluation",
             labels={"experiment": "{experiment}", "what": "scores"},
-        ),
-        missing=report(
-            "results/{experiment}/missing.csv",
-            caption="../report/missing.rst",
-            category="Evaluation",
-            labels={"experiment": "{experiment}", "what": "missing videos"},
-        ),
-        videos=report(
-            "results/{experiment}/videos.csv",
-            caption="../report/videos.rst",
-            category="Videos",
-            labels={"experiment": "{experiment}", "what": "outcomes by data set"},
         ),
         vector=expand(
             "results/{{experiment}}/figures/{figure}.svg", figure=["roc", "scores"]

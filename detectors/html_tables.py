@@ -1,0 +1,74 @@
+"""Tables of an evaluation as HTML pages, which a report shows where it would only offer a CSV file for download."""
+
+from __future__ import annotations
+
+import html
+from pathlib import Path
+
+import pandas as pd
+
+from preprocess.store import atomic_path
+
+# More would make the report slow to open; the CSV file beside has all of them.
+MAX_ROWS = 1000
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<title>{title}</title>
+<style>
+body {{ font: 14px/1.4 system-ui, sans-serif; margin: 1.5em; color: #111; background: #fff; }}
+h1 {{ font-size: 1.2em; }}
+table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-space: nowrap; }}
+th, td {{ padding: 0.25em 0.7em; text-align: right; border-bottom: 1px solid #ddd; }}
+th {{ border-bottom: 2px solid #111; vertical-align: bottom; }}
+td.text, th.text {{ text-align: left; }}
+td.text {{ white-space: normal; max-width: 40em; overflow-wrap: anywhere; }}
+</style>
+</head>
+<body>
+<h1>{title}</h1>
+{body}
+{note}</body>
+</html>
+"""
+
+
+def write_html(path: str | Path, title: str, table: pd.DataFrame, *, whole: str) -> None:
+    """Write a table as an HTML page that needs no other file.
+
+    Args:
+        path: File to write.
+        title: Heading of the page.
+        table: What to show: numbers with four significant digits, whole ones with separators, `—` for what is not
+            defined.
+        whole: Name of the file that holds all rows, for a table of more than `MAX_ROWS`.
+    """
+    is_text = [not pd.api.types.is_numeric_dtype(table[name]) for name in table]
+    rows = [_row("th", table.columns, is_text)]
+    rows += [_row("td", map(_cell, row), is_text) for row in table.head(MAX_ROWS).itertuples(index=False)]
+    note = ""
+    if len(table) > MAX_ROWS:
+        note = f"<p>The first {MAX_ROWS:,} of {len(table):,} rows; all of them are in {html.escape(whole)}.</p>\n"
+    elif table.empty:
+        note = "<p>No rows.</p>\n"
+    body = "<table>\n" + "\n".join(rows) + "\n</table>"
+    with atomic_path(path) as temporary:
+        temporary.write_text(_PAGE.format(title=html.escape(title), body=body, note=note))
+
+
+def _cell(value: object) -> str:
+    if pd.isna(value):
+        return "—"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
+
+
+def _row(tag: str, cells, is_text: list[bool]) -> str:
+    parts = []
+    for cell, text in zip(cells, is_text, strict=True):
+        kind = ' class="text"' if text else ""
+        parts.append(f"<{tag}{kind}>{html.escape(cell)}</{tag}>")
+    return f"<tr>{''.join(parts)}</tr>"
