@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import difflib
 import socket
+from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from urllib.parse import urlparse
 from urllib.request import getproxies
@@ -39,7 +41,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.stride = stride
         index = _feature_index(name, stride)
-        self.body = _create_pretrained(name, index, pretrained) if pretrained else _create(name, index, None)
+        self.body = _create_pretrained(name, pretrained, partial(_create, name, index))
         (self.channels,) = self.body.feature_info.channels()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -47,14 +49,71 @@ class Backbone(nn.Module):
         return self.body(images)[0]
 
 
-def _feature_index(name: str, stride: int) -> int:
+class ClassificationNetwork(nn.Module):
+    """A timm model with a last layer of its own: (N, 3, height, width) to logits (N, n_classes).
+
+    At the model's own stride it is the whole model, the layers before its last one included (EfficientNet's last
+    convolution, say); at a smaller stride, the feature map of that stride, averaged over its positions.
+
+    Args:
+        name: As for `Backbone`.
+        pretrained: As for `Backbone`; the last layer is always new.
+        stride: Input pixels per feature.
+        n_classes: Logits.
+        dropout: Probability, before the last layer.
+
+    Attributes:
+        channels: Length of the vector that the last layer reads.
+
+    Raises:
+        UserError: As for `Backbone`.
+    """
+
+    def __init__(self, name: str, *, pretrained: bool | str, stride: int, n_classes: int, dropout: float):
+        super().__init__()
+        self._whole = stride == max(_feature_strides(name))
+        self.body = (
+            _whole_model(name, pretrained) if self._whole else Backbone(name, pretrained=pretrained, stride=stride)
+        )
+        self.channels = self.body.head_hidden_size if self._whole else self.body.channels
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(self.channels, n_classes)
+
+    def vectors(self, images: Tensor) -> Tensor:
+        """(N, channels): what the last layer reads, without dropout."""
+        if self._whole:
+            return self.body(images)
+        return self.body(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Logits of normalised images."""
+        return self.last(self.dropout(self.vectors(images)))
+
+
+def add_input_channel(network: nn.Module) -> None:
+    """Let the first convolution read one channel more, with the mean of its other kernels to begin with.
+
+    Args:
+        network: Its first convolution must not be grouped.
+    """
+    first = next(module for module in network.modules() if isinstance(module, nn.Conv2d))
+    with torch.no_grad():
+        first.weight = nn.Parameter(torch.cat([first.weight, first.weight.mean(dim=1, keepdim=True)], dim=1))
+    first.in_channels += 1
+
+
+def _feature_strides(name: str) -> list[int]:
     try:
-        strides = timm.create_model(name, features_only=True).feature_info.reduction()
+        return timm.create_model(name, features_only=True).feature_info.reduction()
     except RuntimeError as error:
         near = difflib.get_close_matches(name, timm.list_models(), n=5)
         raise UserError(
             f"backbone {name!r} cannot be built: {error}. Near to it timm has: {', '.join(near) or 'nothing'}"
         ) from error
+
+
+def _feature_index(name: str, stride: int) -> int:
+    strides = _feature_strides(name)
     if stride not in strides:
         raise UserError(f"backbone {name!r} has no features at stride {stride}; allowed: {strides}")
     return strides.index(stride)
@@ -74,12 +133,26 @@ def _create(name: str, index: int, source: dict | None) -> nn.Module:
     return model
 
 
-def _create_pretrained(name: str, index: int, pretrained: bool | str) -> nn.Module:
+def _whole_model(name: str, pretrained: bool | str) -> nn.Module:
+    """The model without its last layer: images to vectors."""
+
+    def create(source: dict | None) -> nn.Module:
+        return timm.create_model(
+            name, num_classes=0, pretrained=source is not None, pretrained_cfg_overlay=source or {}
+        )
+
+    return _create_pretrained(name, pretrained, create)
+
+
+def _create_pretrained(name: str, pretrained: bool | str, create: Callable[[dict | None], nn.Module]) -> nn.Module:
+    """A model from `create`, which takes what to tell timm about the place of the weights, or None for random ones."""
+    if not pretrained:
+        return create(None)
     source = _weights(name, pretrained)
     try:
-        model = _create(name, index, source)
+        model = create(source)
         if isinstance(pretrained, str):
-            _check_loaded(model, _create(name, index, source), name, pretrained)
+            _check_loaded(model, create(source), name, pretrained)
     except (OSError, RuntimeError, KeyError) as error:
         if isinstance(pretrained, str):
             raise UserError(f"pretrained: {pretrained} is no checkpoint of the backbone {name!r}: {error}") from error

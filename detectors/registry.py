@@ -14,7 +14,11 @@ from preprocess.cli import UserError
 from preprocess.settings import load_settings
 
 # name in the config: module and class; a module is imported when its family is asked for
-FAMILIES = {"ucf": ("detectors.ucf", "Ucf")}
+FAMILIES = {
+    "ucf": ("detectors.ucf", "Ucf"),
+    "classifier": ("detectors.classifier", "Classifier"),
+    "spsl": ("detectors.spsl", "Spsl"),
+}
 
 
 def detector_class(name: str) -> type[Detector]:

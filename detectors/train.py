@@ -245,6 +245,8 @@ def _fit(
         warnings.filterwarnings("ignore", message=".*LeafSpec")
         # without validation samples this module has said so itself
         warnings.filterwarnings("ignore", message="You defined a `validation_step`")
+        # one process trains, which Snakemake has started where it belongs
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
         # the number of workers follows --threads
         warnings.filterwarnings("ignore", message=".*does not have many workers")
         warnings.filterwarnings("ignore", message="The number of training batches")

@@ -27,7 +27,7 @@ _JSON_TYPES = {
 def stage_settings() -> dict[str, type]:
     """The dataclass of each stage, by its name in the config."""
     from detectors.evaluate import EvaluateSettings
-    from detectors.ucf import UcfSettings
+    from detectors.registry import FAMILIES, detector_class
     from preprocess.crops import CropsSettings
     from preprocess.faces import FacesSettings
     from preprocess.frames import FramesSettings
@@ -44,8 +44,8 @@ def stage_settings() -> dict[str, type]:
         "crops": CropsSettings,
         "landmarks": LandmarksSettings,
         "masks": MasksSettings,
-        "ucf": UcfSettings,
         "evaluate": EvaluateSettings,
+        **{name: detector_class(name).Settings for name in FAMILIES},
     }
 
 
@@ -71,7 +71,19 @@ def settings_schema(cls: type) -> dict:
 
 def current_schema() -> dict:
     """The schema with the settings as the dataclasses say now."""
+    from detectors.registry import FAMILIES
+
     schema = read_schema()
+    experiment = schema["$defs"]["experiment"]
+    experiment["properties"]["detector"]["enum"] = list(FAMILIES)
+    # an experiment's settings are those of its detector
+    experiment["allOf"] = [
+        {
+            "if": {"properties": {"detector": {"const": name}}, "required": ["detector"]},
+            "then": {"properties": {"settings": {"$ref": f"#/$defs/{name}"}}},
+        }
+        for name in FAMILIES
+    ]
     for name, cls in stage_settings().items():
         schema["$defs"][name] = settings_schema(cls)
     schema["$defs"]["landmarks"]["properties"]["predictor"] = {

@@ -1,0 +1,90 @@
+"""Face crops with their labels, drawn as an experiment asks: as they are, or balanced."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch.utils.data import Dataset
+
+from detectors.crop_window import CropWindow
+from detectors.data import CropStore, Samples, new_images, split_planes, to_tensor
+from preprocess.cli import UserError
+
+BALANCES = ("none", "label", "method")
+
+# first word of a seed: which choice the generator is for
+_SHUFFLE, _AUGMENT = 11, 12
+
+
+class LabelledCrops(Dataset):
+    """Single crops for detectors that learn real from fake.
+
+    Item (epoch, i) is `{"image": (3, size, size) uint8, "label": 0 or 1}`. A batch of n is fetched at once, as
+    `{"image": (n, 3, size, size) uint8, "label": (n,) int64}`.
+
+    Its length is the number of samples, whatever the balance. Balanced, even items are reals and odd ones fakes (with
+    the balance `method`, of each method in turn). An epoch goes on in a kind's samples where the last one ended, so
+    that all samples of a kind are read equally often in the end.
+
+    Args:
+        root: Folder of the crops.
+        samples: Training samples.
+        window: The detector's crop.
+        seed: Of draws and augmentation.
+        augment: Whether to augment.
+        balance: One of `BALANCES`.
+
+    Raises:
+        UserError: There are no reals or no fakes.
+    """
+
+    def __init__(self, root: str | Path, samples: Samples, window: CropWindow, seed: int, augment: bool, balance: str):
+        reals, fakes = np.flatnonzero(samples.label == 0), np.flatnonzero(samples.label == 1)
+        if not len(reals) or not len(fakes):
+            raise UserError(
+                f"the training samples hold {len(reals)} real and {len(fakes)} fake crops of "
+                f"{', '.join(samples.dataset.names)}; this detector learns from both: add a data set to the "
+                "experiment's train list"
+            )
+        self._length = len(reals) + len(fakes)
+        self._label = samples.label
+        shuffle = np.random.default_rng([_SHUFFLE, seed]).permutation
+        methods = samples.method.codes[fakes] if balance == "method" else np.zeros(len(fakes))
+        self._reals, self._fakes = shuffle(reals), [shuffle(fakes[methods == code]) for code in np.unique(methods)]
+        self._rows = np.sort(np.concatenate([reals, fakes])) if balance == "none" else None
+        self._store = CropStore(root, samples, window)
+        self._seed = seed
+        self._augment = augment
+
+    def __len__(self) -> int:
+        return self._length
+
+    def __getitem__(self, epoch_and_index: tuple[int, int]) -> dict:
+        row = self.row(*epoch_and_index)
+        return {"image": to_tensor(self._read(row, *epoch_and_index)), "label": int(self._label[row])}
+
+    def __getitems__(self, items: list[tuple[int, int]]) -> dict:
+        rows = [self.row(*item) for item in items]
+        images = new_images(len(items), self._store.size)
+        for image, row, item in zip(images.numpy(), rows, items, strict=True):
+            split_planes(self._read(row, *item), image)
+        return {"image": images, "label": torch.from_numpy(self._label[rows].astype(np.int64))}
+
+    def row(self, epoch: int, index: int) -> int:
+        """The sample of an item."""
+        if self._rows is not None:
+            return int(self._rows[index])
+        pair, is_fake = divmod(index, 2)
+        n_pairs = -(-self._length // 2)
+        if not is_fake:
+            return int(self._reals[(epoch * n_pairs + pair) % len(self._reals)])
+        turn, method = divmod(pair, len(self._fakes))
+        turns = -(-n_pairs // len(self._fakes))
+        fakes = self._fakes[method]
+        return int(fakes[(epoch * turns + turn) % len(fakes)])
+
+    def _read(self, row: int, epoch: int, index: int) -> np.ndarray:
+        augment = np.random.default_rng([_AUGMENT, self._seed, epoch, index]) if self._augment else None
+        return self._store.read(row, augment)
