@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tomllib
@@ -156,6 +157,22 @@ def test_project_requires_every_package_that_it_imports():
     names = {distribution(module) for module in third_party(modules)}
     assert names - set(requirements()) - {"snakemake"} == set()
     assert "snakemake" in requirements()
+
+
+def test_container_installs_what_the_project_requires(tmp_path):
+    recipes = [(ROOT / "envs" / name).read_text() for name in ("Dockerfile", "apptainer.def")]
+    image = re.compile(r"^from:? (python:[\d.]+-slim)$", re.IGNORECASE | re.MULTILINE)
+    # one recipe for two builders: same base, same step
+    assert len({image.search(recipe)[1] for recipe in recipes}) == 1
+    assert all(re.search(r"sh /opt/pipeline/install.sh$", recipe, re.MULTILINE) for recipe in recipes)
+    for name in ("pyproject.toml", "envs/install.sh"):
+        assert all(name in recipe for recipe in recipes)
+        shutil.copy(ROOT / name, tmp_path)
+    # with `echo` for pip, only the list of what would be installed is made
+    subprocess.run(["sh", tmp_path / "install.sh"], env=os.environ | {"PIP": "echo"}, check=True)
+    installed = {Requirement(line).name for line in (tmp_path / "requirements.txt").read_text().splitlines()}
+    assert installed >= set(requirements()) - {"python"}
+    assert {"snakemake-executor-plugin-slurm", "snakemake-executor-plugin-cluster-generic"} <= installed
 
 
 # Stand-ins for programs that fetch from the network what they install: what Snakemake makes of our files is the real
