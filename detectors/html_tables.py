@@ -11,6 +11,8 @@ from preprocess.store import atomic_path
 
 # More would make the report slow to open; the CSV file beside has all of them.
 MAX_ROWS = 1000
+# A cell of more characters is broken into lines.
+LONG_TEXT = 60
 
 _PAGE = """<!doctype html>
 <html lang="en">
@@ -24,7 +26,7 @@ table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; white-sp
 th, td {{ padding: 0.25em 0.7em; text-align: right; border-bottom: 1px solid #ddd; }}
 th {{ border-bottom: 2px solid #111; vertical-align: bottom; }}
 td.text, th.text {{ text-align: left; }}
-td.text {{ white-space: normal; max-width: 40em; overflow-wrap: anywhere; }}
+span.long {{ display: inline-block; min-width: 24em; white-space: normal; overflow-wrap: anywhere; }}
 </style>
 </head>
 <body>
@@ -70,5 +72,8 @@ def _row(tag: str, cells, is_text: list[bool]) -> str:
     parts = []
     for cell, text in zip(cells, is_text, strict=True):
         kind = ' class="text"' if text else ""
-        parts.append(f"<{tag}{kind}>{html.escape(cell)}</{tag}>")
+        shown = html.escape(cell)
+        if len(cell) > LONG_TEXT:
+            shown = f'<span class="long">{shown}</span>'
+        parts.append(f"<{tag}{kind}>{shown}</{tag}>")
     return f"<tr>{''.join(parts)}</tr>"
