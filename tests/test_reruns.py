@@ -241,6 +241,7 @@ def test_index_looks_at_every_raw_folder_again_and_one_rule_at_one(plan, run):
     assert plan(targets=["index"]) == {f"data/index/{d}{end}" for d in DATASETS for end in ("", ".parquet")}
     one = {"data/index/ff", "data/index/ff.parquet"}
     assert planned(run, "index_videos_ff") == one
+    assert planned(run, "--forcerun", "data/index/ff.parquet", "--", "data/index/ff.parquet") == one
     # forced together with a result, without knowing which shards change, all of them run
     assert planned(run, "--forcerun", "index_videos_ff", "--", *RESULTS) == one | stages("ff") | SMALL
 
