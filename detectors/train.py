@@ -14,6 +14,7 @@ import importlib
 import json
 import logging
 import math
+import pickle
 import platform
 import shutil
 import sys
@@ -211,7 +212,7 @@ def _fit(
     sampler = EpochSampler(len(train_set), n_drawn, seed)
     if resume_from:
         # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
-        sampler.set_epoch(len(torch.load(resume_from, mmap=True, weights_only=True)["history"]))
+        sampler.set_epoch(_finished_epochs(resume_from))
     train_loader = make_loader(
         train_set,
         batch_size=settings.batch_size,
@@ -278,6 +279,16 @@ class WholeCheckpoints(TorchCheckpointIO):
         """Write a checkpoint beside its place, then move it there."""
         with atomic_path(path) as temporary, open(temporary, "wb") as file:
             torch.save(checkpoint, file)
+
+
+def _finished_epochs(checkpoint: Path) -> int:
+    try:
+        return len(torch.load(checkpoint, mmap=True, weights_only=True)["history"])
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"cannot go on from {checkpoint}, which is no checkpoint of this training: {error}. Delete the folder "
+            f"{checkpoint.parent} to train from the beginning"
+        ) from error
 
 
 def _best_checkpoint(folder: Path) -> dict:
