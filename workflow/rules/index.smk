@@ -1,10 +1,12 @@
 def index_params(dataset):
     """Of both rules, so that lists older than their settings are known by themselves, even when the scan has failed."""
     keys = ("layout", "root", "n_shards", "index")
-    return {key: DATASETS[dataset][key] for key in keys} | {
+    params = {key: DATASETS[dataset][key] for key in keys} | {
         "version": versions.INDEX,
         "dataset": dataset,
     }
+    # functions, since Snakemake takes braces in a text, such as in a folder's name, for wildcards
+    return {key: lambda wildcards, value=value: value for key, value in params.items()}
 
 
 # Two rules a data set. Looking at the raw folder may take hours and ends in one table; cutting it into a list for each
