@@ -16,7 +16,7 @@ import shlex
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -44,8 +44,11 @@ from preprocess.store_checks import (
     other_settings,
 )
 
+# Stages in the order in which they run; `list` stands for the shards' lists of the index.
+_ORDER = ("index", "list", "frames", "faces", "crops", "landmarks", "masks", "samples", "train", "predict")
 
-def check_experiment(config: dict, name: str, data: Path, results: Path) -> Checked:
+
+def check_experiment(config: dict, name: str, data: Path, results: Path, broken: Collection[str] = ()) -> Checked:
     """Check detectors and predictions of an experiment, as far as there are any.
 
     Args:
@@ -53,6 +56,7 @@ def check_experiment(config: dict, name: str, data: Path, results: Path) -> Chec
         name: Of the experiment.
         data: Folder of the store.
         results: Folder of the results.
+        broken: Files with which something is wrong, against which nothing is compared.
     """
     checked = Checked()
     experiment = config["experiments"][name]
@@ -63,42 +67,44 @@ def check_experiment(config: dict, name: str, data: Path, results: Path) -> Chec
         predictions = [folder / "predictions" / f"{dataset}.parquet" for dataset in experiment["test"]]
         made = [path for path in predictions if path.exists()]
         if detector.exists():
-            _check_detector(detector, summary, settings, experiment, data, checked)
+            _check_detector(detector, summary, settings, experiment, data, broken, checked)
         elif made:
             checked.find(detector, MISSING, f"is absent, though {made[0]} was made from it")
         for path in made:
-            _check_predictions(path, experiment | {"experiment": name, "seed": seed}, data, checked)
+            _check_predictions(path, experiment | {"experiment": name, "seed": seed}, data, broken, checked)
     return checked
 
 
-def _check_detector(path: Path, summary: Path, settings: dict, experiment: dict, data: Path, checked: Checked) -> None:
+def _check_detector(
+    path: Path, summary: Path, settings: dict, experiment: dict, data: Path, broken: Collection[str], checked: Checked
+) -> None:
     checked.n_files += 1
     try:
         with zipfile.ZipFile(path) as file:
-            broken = file.testzip()
+            damaged = file.testzip()
     except (OSError, ValueError, zipfile.BadZipFile, NotImplementedError, RuntimeError) as error:
         checked.find(path, DAMAGED, f"cannot be read: {brief(error)}")
         return
-    if broken:
-        checked.find(path, DAMAGED, f"the checksum of {broken} in it does not fit")
+    if damaged:
+        checked.find(path, DAMAGED, f"the checksum of {damaged} in it does not fit")
         return
     try:
         made_by = json.loads(summary.read_text())
         found = {**made_by["settings"], "version": made_by["version"], "detector": made_by["detector"]}
         samples = made_by["samples"]
     except (OSError, ValueError, KeyError, TypeError) as error:
-        checked.find(summary, DAMAGED, f"cannot be read: {brief(error)}")
+        checked.find(path, DAMAGED, f"its {summary.name} cannot be read: {brief(error)}")
         return
     expected = settings | {"version": versions.TRAIN, "detector": experiment["detector"]}
     if message := other_settings(found, expected):
         checked.find(path, STALE, message)
     for dataset in experiment["train"]:
         table = data / "samples" / f"{dataset}.parquet"
-        if table.exists() and samples.get(table.name) != _sha256(table):
+        if table.exists() and str(table) not in broken and samples.get(table.name) != _sha256(table):
             checked.find(path, STALE, f"was not trained on {table} as it is now")
 
 
-def _check_predictions(path: Path, made_for: dict, data: Path, checked: Checked) -> None:
+def _check_predictions(path: Path, made_for: dict, data: Path, broken: Collection[str], checked: Checked) -> None:
     dataset = path.stem
     checked.check_file(path, read_origin, Origin(dataset, "predict", "", versions.PREDICT))
     samples = data / "samples" / path.name
@@ -114,7 +120,7 @@ def _check_predictions(path: Path, made_for: dict, data: Path, checked: Checked)
         checked.find(path, STALE, message)
     elif not samples.exists():
         checked.find(samples, MISSING, f"is absent, though {path} was made from it")
-    else:
+    elif str(samples) not in broken:
         checked.compare(path, lambda: _compare_predictions(samples, path, made_by["split"]))
 
 
@@ -135,30 +141,34 @@ def _sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def rebuild_commands(findings: Iterable[Finding], config: dict, data: Path, results: Path) -> list[str]:
+def rebuild_commands(findings: Iterable[Finding], data: Path, results: Path) -> list[str]:
     """The Snakemake commands that make everything again that is wrong, to be given one after the other.
 
-    A broken index is made by a call of its own: only then is it known which shards change.
+    One for each stage, that asks for its broken files alone: in one plan with them, all that is made from them would
+    run too, before it is known whether they come out as they were.
     """
-    files = sorted({finding.file for finding in findings})
-    if not files:
-        return []
-    datasets = resolve(config)
-    scans = [f"index_videos_{name}" for name in datasets if str(data / "index" / f"{name}.parquet") in files]
-    commands = [shlex.join(["snakemake", "--cores", "all", *scans])] if scans else []
-    rest = [file for file in files if Path(file) not in {data / "index" / f"{name}.parquet" for name in datasets}]
-    targets = []
-    for file in rest:
-        parts = Path(file).relative_to(data).parts if Path(file).is_relative_to(data) else None
-        if parts is None:
-            targets.append(str(results / Path(file).relative_to(results).parts[0] / "eval.csv"))
+    stages: dict[tuple[int, str], list[str]] = {}
+    for file in sorted({finding.file for finding in findings}):
+        stages.setdefault(_stage_of(Path(file), data, results), []).append(file)
+    commands = []
+    for (_, stage), files in sorted(stages.items()):
+        if stage == "index":
+            # a scan of the raw folder is asked for by name
+            words = [f"index_videos_{Path(file).stem}" for file in files]
         else:
-            dataset = parts[1] if len(parts) > 2 else parts[1].split(".")[0]
-            targets.append(str(data / "samples" / f"{dataset}.parquet"))
-    if rest:
-        words = ["snakemake", "--cores", "all", "--forcerun", *rest, "--", *dict.fromkeys(targets)]
-        commands.append(shlex.join(words))
+            words = ["--forcerun", *files, "--", *files]
+        commands.append(shlex.join(["snakemake", "--cores", "all", *words]))
     return commands
+
+
+def _stage_of(file: Path, data: Path, results: Path) -> tuple[int, str]:
+    """Place of a file's stage in the order in which they run, and its name."""
+    if file.is_relative_to(results):
+        stage = "predict" if file.parent.name == "predictions" else "train"
+    else:
+        folder, *rest = file.relative_to(data).parts
+        stage = "list" if folder == "index" and len(rest) > 1 else folder
+    return _ORDER.index(stage), stage
 
 
 def verify_store(config: dict, data: Path, results: Path, only: Sequence[str] = (), workers: int = 1) -> Checked:
@@ -184,7 +194,8 @@ def verify_store(config: dict, data: Path, results: Path, only: Sequence[str] = 
         settings = resolved[name] | {"samples": "{}"}
         checked.add(check_dataset(DatasetStore(name, data, tuple(settings["shards"]), settings), workers))
     for name in () if only else config.get("experiments", {}):
-        checked.add(check_experiment(config, name, data, results))
+        broken = {finding.file for finding in checked.findings}
+        checked.add(check_experiment(config, name, data, results, broken))
     return checked
 
 
@@ -201,7 +212,8 @@ def describe(checked: Checked, commands: list[str]) -> str:
     found = ", ".join(f"{count} {problem}" for problem, count in counts.items()) or "nothing wrong"
     lines.append(f"{checked.n_files} files checked: {found}")
     if commands:
-        lines += ["To make what is wrong again:", *(f"  {command}" for command in commands)]
+        lines += ["To make what is wrong again, then ask for the result as always:"]
+        lines += [f"  {command}" for command in commands]
     return "\n".join(lines)
 
 
@@ -220,7 +232,7 @@ def main() -> None:
     except (OSError, ValueError, yaml.YAMLError) as error:
         raise UserError(f"cannot read the config {args.config}: {error}") from error
     checked = verify_store(config, args.data, args.results, args.datasets, args.workers)
-    commands = rebuild_commands(checked.findings, config, args.data, args.results)
+    commands = rebuild_commands(checked.findings, args.data, args.results)
     if args.json:
         report = asdict(checked) | {"commands": commands}
         print(json.dumps(report, indent=2))
