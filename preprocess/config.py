@@ -7,7 +7,9 @@ knows every default without importing PyTorch.
 
 from __future__ import annotations
 
+import copy
 import difflib
+import functools
 import json
 from pathlib import Path
 
@@ -36,6 +38,12 @@ NO_PREDICTOR = "none"
 
 def read_schema() -> dict:
     """The schema of `config.yaml`."""
+    return copy.deepcopy(_parsed_schema())
+
+
+@functools.cache
+def _parsed_schema() -> dict:
+    # parsing takes 0.1 s, and planning asks for the schema several times
     return yaml.safe_load(SCHEMA_PATH.read_text())
 
 
@@ -152,7 +160,12 @@ def _semantic_mistakes(config: dict) -> list[str]:
         predictor = dataset["predictor"]
         if predictor == NO_PREDICTOR:
             continue
-        if predictor != SYNTHETIC_PREDICTOR and not Path(predictor).is_file():
+        if "{" in predictor or "}" in predictor:
+            mistakes.append(
+                f"landmarks.predictor (data set {name}): found {predictor!r}; Snakemake takes braces in the path of an "
+                "input for a wildcard: rename the file or its folder"
+            )
+        elif predictor != SYNTHETIC_PREDICTOR and not Path(predictor).is_file():
             mistakes.append(
                 f"landmarks.predictor (data set {name}): no file {predictor!r}; give the path of an 81-point "
                 "shape predictor (README, 'Landmarks'), or remove the key to use the one of the synthetic collections"
