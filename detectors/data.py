@@ -110,8 +110,8 @@ def _read(path: str | Path) -> pa.Table:
         if missing:
             raise UserError(f"{path} is no samples table: it has no column {', '.join(missing)}")
         # ids are read as codes: as text, ten million samples would take gigabytes
-        return pq.ParquetFile(path, read_dictionary=list(_TEXT_COLUMNS)).read(columns)
-    except (FileNotFoundError, pa.ArrowInvalid) as error:
+        return pq.ParquetFile(path, read_dictionary=list(_TEXT_COLUMNS), page_checksum_verification=True).read(columns)
+    except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read the samples {path}: {error}. Run collect_samples for it again") from error
 
 
