@@ -101,7 +101,7 @@ def test_results_are_those_of_a_run_on_one_machine(disturbed, local_run):
 
 def test_jobs_ask_for_what_their_rules_need(disturbed):
     # threads as the test sets them, MB, minutes, GPUs
-    assert disturbed.jobs("data/index/")[0].asked == (4, 4000, 240, 0)
+    assert disturbed.jobs("data/index/")[0].asked == (4, 4000, 480, 0)
     assert disturbed.jobs("results/one/seed0/predictions/")[0].asked == (2, 16000, 240, 1)
     # two shards in one job: side by side where cores allow, one after the other where they share the GPU
     assert [job.asked for job in disturbed.jobs("data/frames/")] == [(4, 4000, 30, 0)]

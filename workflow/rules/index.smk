@@ -33,7 +33,7 @@ for dataset in DATASETS:
         threads: 4
         resources:
             mem_mb=growing(4000),
-            runtime=growing(240),
+            runtime=growing(480),
             video_seconds=VIDEO_SECONDS,
         params:
             **index_params(dataset),
