@@ -8,6 +8,7 @@ and the program have now; otherwise it is outdated. What exactly would run, and 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import sys
 from collections import Counter
@@ -170,10 +171,10 @@ def _index_status(name: str, resolved: dict, data: Path) -> tuple[StageStatus, d
     """The index, and how many videos of each shard it passes on; empty before there is one."""
     shards, table_path = resolved["shards"], data / "index" / f"{name}.parquet"
     lists = [path for shard in shards if (path := data / "index" / name / f"{shard}.parquet").exists()]
-    if not table_path.exists():
+    table = _read_columns(table_path, ["shard", "status"])
+    if table is None:
         return StageStatus("index", len(shards), 0, len(lists), 0, {}, 0, None, _size(lists)), {}
     origin = Origin(name, "index", resolved["index"], versions.INDEX)
-    table = _read_columns(table_path, ["shard", "status"])
     current = _is_current(_origin_of(table), origin)
     counts = table.group_by(["shard", "status"]).aggregate([([], "count_all")]).to_pydict()
     by_status, ok_of_shard = Counter(), dict.fromkeys(shards, 0)
@@ -196,15 +197,16 @@ def _index_status(name: str, resolved: dict, data: Path) -> tuple[StageStatus, d
 
 
 def _samples_status(name: str, data: Path, newest_input: float, ok_of_shard: dict[str, int]) -> StageStatus:
-    path = data / "samples" / f"{name}.ledger.parquet"
-    files = [file for file in (data / "samples" / f"{name}.parquet", path) if file.exists()]
-    videos_left = sum(ok_of_shard.values()) if ok_of_shard else None
-    if len(files) < 2:
-        return StageStatus("samples", 1, 0, 0, 0, {}, 0, videos_left, _size(files))
+    samples, path = data / "samples" / f"{name}.parquet", data / "samples" / f"{name}.ledger.parquet"
+    files = [samples, path]
     table = _read_columns(path, ["status"])
+    # the samples are written last
+    if table is None or not samples.exists():
+        videos_left = sum(ok_of_shard.values()) if ok_of_shard else None
+        return StageStatus("samples", 1, 0, 0, 0, {}, 0, videos_left, _size(files))
     by_status = Counter({row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()})
     version_is_current = _origin_of(table)["version"] == str(versions.SAMPLES)
-    current = version_is_current and path.stat().st_mtime >= newest_input
+    current = version_is_current and _mtime(path) >= newest_input
     return StageStatus(
         stage="samples",
         n_files=1,
@@ -219,15 +221,20 @@ def _samples_status(name: str, data: Path, newest_input: float, ok_of_shard: dic
 
 
 def _file_status(path: Path, *, stage: str, origin: Origin) -> _FileStatus | None:
-    """What a shard's file says; None when it is not there."""
+    """What a shard's file says; None when it is not there: a run that goes on removes what it makes anew."""
     try:
         file = path.stat()
     except FileNotFoundError:
         return None
     if path.suffix == ".h5":
-        found, videos_ok, lost = _read_h5(path, stage)
+        read = _read_h5(path, stage)
+        if read is None:
+            return None
+        found, videos_ok, lost = read
     else:
         table = _read_columns(path, ["video_id", "status"])
+        if table is None:
+            return None
         found = _origin_of(table)
         videos_ok, lost = _count_videos(table, with_face=(OK, UNUSED) if stage == "faces" else (OK,))
         if stage not in _LOSING:
@@ -248,7 +255,7 @@ def _count_videos(table: pa.Table, with_face: tuple[str, ...]) -> tuple[int, Cou
     return len(ok), Counter(reason.values())
 
 
-def _read_h5(path: Path, stage: str) -> tuple[dict[str, str], int | None, Counter]:
+def _read_h5(path: Path, stage: str) -> tuple[dict[str, str], int | None, Counter] | None:
     try:
         with h5py.File(path, "r") as file:
             origin = {key: str(value) for key, value in file.attrs.items()}
@@ -256,15 +263,19 @@ def _read_h5(path: Path, stage: str) -> tuple[dict[str, str], int | None, Counte
                 return origin, None, Counter()
             there = file["crops/size"][:, 0] > 0
             return origin, len(np.unique(file["crops/video"][:][there])), Counter()
+    except FileNotFoundError:
+        return None
     except (OSError, KeyError) as error:
         raise UserError(f"cannot read {path}: {error}. Remove it and run again") from error
 
 
-def _read_columns(path: Path, columns: list[str]) -> pa.Table:
+def _read_columns(path: Path, columns: list[str]) -> pa.Table | None:
     try:
         with pq.ParquetFile(path) as file:
             table = file.read(columns)
             return table.replace_schema_metadata(file.schema_arrow.metadata)
+    except FileNotFoundError:
+        return None
     except (OSError, pa.ArrowException) as error:
         raise UserError(f"cannot read {path}: {error}. Remove it and run again") from error
 
@@ -290,7 +301,7 @@ def _experiment_status(name: str, experiment: dict, folder: Path) -> ExperimentS
     table = results / "eval.csv"
     evaluated = len(predicted) == len(predictions) and table.exists()
     if evaluated:
-        evaluated = all(table.stat().st_mtime >= path.stat().st_mtime for path in predicted)
+        evaluated = all(_mtime(table) >= _mtime(path) for path in predicted)
     left = [path for path in (*detectors, *predictions) if path not in (*trained, *predicted)]
     left += [] if evaluated else [table]
     return ExperimentStatus(
@@ -383,7 +394,18 @@ def _readable_size(n_bytes: float) -> str:
 
 
 def _size(paths: Iterable[Path]) -> int:
-    return sum(path.stat().st_size for path in paths)
+    n_bytes = 0
+    for path in paths:
+        with contextlib.suppress(FileNotFoundError):
+            n_bytes += path.stat().st_size
+    return n_bytes
+
+
+def _mtime(path: Path) -> float:
+    """Time of a file's last change; 0 when it is not there."""
+    with contextlib.suppress(FileNotFoundError):
+        return path.stat().st_mtime
+    return 0.0
 
 
 def main() -> None:
