@@ -72,9 +72,10 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
         os.umask(umask)
         temporary.chmod(0o666 & ~umask)
         temporary.replace(path)
-    except OSError as error:
-        told = describe_write_error(error, path) if _concerns(error, path, temporary) else None
-        if told is None:
+    except (OSError, RuntimeError) as error:
+        refusal = _refusal(error)
+        told = refusal and _concerns(refusal, path, temporary) and describe_write_error(refusal, path)
+        if not told:
             raise
         raise UserError(told) from error
     finally:
@@ -89,6 +90,13 @@ def _remove_strays(path: Path) -> None:
     for stray in map(Path, strays):
         if stray.name.removesuffix(_PARTIAL).rpartition(".")[0] == f".{path.name}":
             stray.unlink(missing_ok=True)
+
+
+def _refusal(error: BaseException | None) -> OSError | None:
+    """The system's error behind one: PyTorch raises a RuntimeError over a full disc."""
+    while error is not None and not isinstance(error, OSError):
+        error = error.__cause__ or error.__context__
+    return error
 
 
 def _concerns(error: OSError, path: Path, temporary: Path | None) -> bool:
