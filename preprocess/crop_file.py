@@ -21,7 +21,8 @@ coordinates have pixel centres at whole numbers.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, replace
 from itertools import pairwise
 from pathlib import Path
@@ -280,8 +281,9 @@ class CropReader:
 
     def image(self, row: int) -> np.ndarray | None:
         """Crop `row` as RGB uint8 `(height, width, 3)`; None when it was lost."""
-        encoded = self._images[row]
-        return decode_crop(encoded, self.size[row]) if encoded else None
+        with _damage_named(self._file.filename, row):
+            encoded = self._images[row]
+            return decode_crop(encoded, self.size[row]) if encoded else None
 
 
 class CropRows:
@@ -311,7 +313,7 @@ class CropRows:
         """Crop `row`: RGB uint8 `(height, width, 3)`, its box (4,) in frame pixels, and `crop_to_frame` (2, 3).
 
         Raises:
-            UserError: The file has no such row, or the crop was lost.
+            UserError: The file has no such row, the crop was lost, or its bytes are damaged.
         """
         return self.image(row), *self.placement(row)
 
@@ -328,17 +330,30 @@ class CropRows:
         """Pixels of crop `row`, or a part of them as in `decode_crop`.
 
         Raises:
-            UserError: The file has no such row, or the crop was lost.
+            UserError: The file has no such row, the crop was lost, or its bytes are damaged.
         """
         self._check(row)
         begin, end = self._offset[row : row + 2]
         if begin == end:
             raise UserError(f"crop {row} of {self.path} was lost when it was cut: collect the samples again")
-        return decode_crop(self._encoded[begin:end], self._size[row], rows, columns)
+        with _damage_named(self.path, row):
+            return decode_crop(self._encoded[begin:end], self._size[row], rows, columns)
 
     def _check(self, row: int) -> None:
         if not 0 <= row < len(self._box):
             raise UserError(f"{self.path} has no crop {row}, only {len(self._box)}: collect the samples again")
+
+
+@contextlib.contextmanager
+def _damage_named(path: str | Path, row: int) -> Iterator[None]:
+    """Name the file and the crop whose bytes do not decode: they were damaged since they were written."""
+    try:
+        yield
+    except (OSError, ValueError, pa.ArrowException) as error:
+        raise UserError(
+            f"crop {row} of {path} is damaged ({error}). Run `python -m preprocess.verify`: it names every damaged "
+            "file and how to make it again"
+        ) from error
 
 
 def _open(path: str | Path, **options: int) -> h5py.File:

@@ -22,7 +22,7 @@ from small_run import ROOT
 
 from preprocess import checksum, store_checks
 from preprocess.cli import UserError
-from preprocess.crop_file import Crop, CropReader, write_crops
+from preprocess.crop_file import Crop, CropReader, CropRows, write_crops
 from preprocess.schemas import FACES, FRAMES, INDEX, LANDMARKS, LEDGER, OK, PREDICTIONS, SAMPLES
 from preprocess.store import Origin, create_h5, read_origin, read_rows, read_table, write_table
 from preprocess.store_checks import DAMAGED, DISAGREES, MISSING, STALE
@@ -122,6 +122,17 @@ def test_a_bit_that_turns_in_the_rows_of_a_table_stops_who_reads_it(small_files)
     flip(path, pq.read_metadata(path).row_group(0).column(0).data_page_offset + 60, 3)
     with pytest.raises(UserError, match=r"a\.parquet"):
         read_table(path)
+
+
+def test_a_crop_that_does_not_decode_is_named_by_who_reads_it(finished, tmp_path):
+    path = Path(shutil.copy(finished.folder / "data/crops/c/0000.h5", tmp_path))
+    with h5py.File(path, "r+") as file:
+        begin, end = file["images/offset"][:2]
+        file["images/encoded"][begin:end] = 0
+    with pytest.raises(UserError, match=r"crop 0 of .*0000\.h5 is damaged .*preprocess\.verify"):
+        CropRows(path).read(0)
+    with CropReader(path) as crops, pytest.raises(UserError, match=r"crop 0 of .*0000\.h5 is damaged"):
+        crops.image(0)
 
 
 # --- the store ---------------------------------------------------------------------------------
