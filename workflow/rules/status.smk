@@ -1,5 +1,7 @@
 # `snakemake --cores 1 --quiet all status`; during a run, which holds the folder's lock, `python -m preprocess.status`.
 rule status:
+    log:
+        "logs/status.log",
     localrule: True
     conda:
         "../../envs/preprocess.yaml"
@@ -8,4 +10,4 @@ rule status:
     message:
         "How far the data folder has come"
     shell:
-        "python -m preprocess.status --resolved-config {params.config:q}"
+        "python -m preprocess.status --resolved-config {params.config:q} 2> {log}"
