@@ -1,4 +1,4 @@
-# `snakemake --cores 1 --quiet all status`; during a run, which holds the folder's lock, `python -m preprocess.status`.
+# `snakemake status`, also during a run; `python -m preprocess.status` prints the tables alone.
 rule status:
     log:
         "logs/status.log",
