@@ -132,10 +132,16 @@ def disturbed(slurm, local_run, tmp_path_factory):
 
         lost = run.wait_for("a job that cuts crops", lambda: slurm.running("crop_faces", "cpunode"))
         slurm.cut_power("cpunode")
-        run.wait_for("its start elsewhere", lambda: slurm.running("crop_faces", "gpunode"))
+        ids = {job.id for job in lost}
+
+        def started_again() -> bool:
+            again = [job for job in slurm.jobs("crop_faces") if job.fields["Restarts"] == "1"]
+            return {job.id for job in again if job.state in ("RUNNING", "COMPLETED")} == ids
+
+        run.wait_for("the start of the lost jobs elsewhere", started_again)
         slurm.switch_on("cpunode")
         run.finish()
-        yield Disturbed(run, slurm.jobs(), orphans, cancelled.id, [job.id for job in lost])
+        yield Disturbed(run, slurm.jobs(), orphans, cancelled.id, sorted(ids))
     finally:
         run.stop()
 
