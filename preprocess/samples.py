@@ -283,7 +283,7 @@ def main() -> None:
         help="share of the videos that may be lost before nothing is written (default: %(default)g)",
     )
     parser.add_argument(
-        "--lost", type=Path, help="list (CSV) of lost videos to write when they are too many (default: beside the ledger)"
+        "--lost", type=Path, help="CSV of lost videos, written when they are too many (default: beside the ledger)"
     )
     args = parser.parse_args()
     samples, ledger = collect_dataset(args.data, args.dataset, args.n_shards)
