@@ -14,7 +14,8 @@ from detectors.data import FaceCrops, Samples, default_workers, make_loader
 from detectors.detector import Detector
 from detectors.registry import load_detector
 from preprocess import versions
-from preprocess.cli import UserError, pick_device, progress, run_command
+from preprocess.cli import UserError, progress, run_command
+from preprocess.device import pick_device
 from preprocess.schemas import PREDICTIONS
 from preprocess.settings import settings_json
 from preprocess.store import Origin, read_origin, read_table, write_table

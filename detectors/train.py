@@ -44,7 +44,8 @@ from detectors.lightning_module import SELECTION, ProgressLines, TrainingModule
 from detectors.registry import FAMILIES, detector_class
 from detectors.settings import TrainSettings
 from preprocess import versions
-from preprocess.cli import UserError, pick_device, run_command
+from preprocess.cli import UserError, run_command
+from preprocess.device import pick_device
 from preprocess.settings import load_settings, settings_json
 from preprocess.store import atomic_path, read_origin
 

@@ -1,10 +1,8 @@
-"""What every stage's command line shares: errors that a user can act on, progress, the device."""
+"""What every stage's command line shares: errors that a user can act on, and progress."""
 
 from __future__ import annotations
 
 import argparse
-import contextlib
-import ctypes
 import logging
 import os
 import signal
@@ -90,31 +88,3 @@ def add_worker_arguments(parser: argparse.ArgumentParser) -> None:
         default=VIDEO_SECONDS,
         help="time after which a video is given up, as one that a decoder never returns from (default: %(default)g)",
     )
-
-
-def pick_device(name: str) -> str:
-    """Turn `auto`, `cpu`, `cuda` or `cuda:<n>` into a device that exists.
-
-    Raises:
-        UserError: CUDA is asked for and there is none.
-    """
-    if name == "auto":
-        return "cuda" if _has_cuda() else "cpu"
-    if name.startswith("cuda") and not _has_cuda():
-        raise UserError(f"device {name!r} is asked for, but PyTorch sees no CUDA GPU; use 'cpu' or 'auto'")
-    if name != "cpu" and not name.startswith("cuda"):
-        raise UserError(f"device {name!r} is unknown; allowed: auto, cpu, cuda, cuda:<number>")
-    return name
-
-
-def _has_cuda() -> bool:
-    """Whether PyTorch sees a GPU; without a driver the answer does not take its import, which takes seconds."""
-    for driver in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
-        with contextlib.suppress(OSError):
-            ctypes.CDLL(driver)
-            break
-    else:
-        return False
-    import torch
-
-    return torch.cuda.is_available()

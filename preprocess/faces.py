@@ -15,7 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from preprocess import versions
-from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, pick_device, progress, run_command
+from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
+from preprocess.device import pick_device
 from preprocess.face_sampling import leave_out
 from preprocess.face_search import SearchedFrame, SearchSettings, search_videos
 from preprocess.probe import ProbeError

@@ -15,9 +15,10 @@ import numpy as np
 import torch
 
 from preprocess import versions
-from preprocess.cli import UserError, pick_device, progress, run_command
+from preprocess.cli import UserError, progress, run_command
 from preprocess.config import NO_PREDICTOR
 from preprocess.crop_file import CropReader, boxes_in_crops
+from preprocess.device import pick_device
 from preprocess.parallel import ordered_map
 from preprocess.schemas import LANDMARKS, NO_LANDMARKS, OK
 from preprocess.settings import load_settings, setting, settings_json

@@ -7,7 +7,7 @@ import pytest
 from small_run import ROOT
 
 from preprocess import cli
-from preprocess.cli import UserError, pick_device, progress, run_command
+from preprocess.cli import UserError, progress, run_command
 from preprocess.frames import FramesSettings
 from preprocess.settings import load_settings, settings_json
 
@@ -83,9 +83,3 @@ def test_a_log_gets_plain_lines_every_so_often(monkeypatch, caplog):
     assert len(caplog.messages) == 4
     assert caplog.messages[0].startswith("read letters: 1 of 3 letters")
     assert "letter/s" in caplog.messages[-1]
-
-
-def test_devices():
-    assert pick_device("cpu") == "cpu"
-    with pytest.raises(UserError, match="allowed: auto, cpu, cuda"):
-        pick_device("gpu")
