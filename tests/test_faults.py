@@ -8,6 +8,7 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -168,7 +169,7 @@ def test_a_worker_that_finds_no_memory_stops_the_stage_and_says_what_to_do():
 )
 def test_what_the_system_refuses_anywhere_is_told_in_one_line(raised, told):
     program = f"from preprocess.cli import run_command\ndef main(): raise {raised}\nrun_command(main)"
-    done = subprocess.run(["python", "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
+    done = subprocess.run([sys.executable, "-c", program], cwd=ROOT, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert told in done.stderr
     assert len(done.stderr.splitlines()) == 1

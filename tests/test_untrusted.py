@@ -8,6 +8,7 @@ import pickle
 import shutil
 import struct
 import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -247,7 +248,7 @@ def test_a_config_runs_no_code(tmp_path, mark):
     done = start_snakemake(tmp_path, "--dry-run")
     assert done.returncode != 0
     done = subprocess.run(
-        ["python", "-m", "preprocess.verify", "--config", str(tmp_path / "config.yaml")],
+        [sys.executable, "-m", "preprocess.verify", "--config", str(tmp_path / "config.yaml")],
         cwd=ROOT,
         capture_output=True,
         text=True,
