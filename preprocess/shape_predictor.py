@@ -279,7 +279,8 @@ def _decode_integers(data: bytes) -> np.ndarray:
 
 def _floats(mantissa: np.ndarray, exponent: np.ndarray) -> np.ndarray:
     """float32 values from dlib's mantissas and exponents."""
-    values = np.ldexp(mantissa.astype(np.float64), np.clip(exponent, -2000, 2000).astype(np.int32))
+    with np.errstate(over="ignore"):  # of a file that claims the impossible
+        values = np.ldexp(mantissa.astype(np.float64), np.clip(exponent, -2000, 2000).astype(np.int32))
     for special, value in _SPECIAL_EXPONENTS.items():
         values[exponent == special] = value
     return values.astype(np.float32)
