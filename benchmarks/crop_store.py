@@ -466,15 +466,13 @@ def print_parts(folder: Path, samples: Samples, files: list[str]) -> None:
     pngs = [(Path(files[row]).read_bytes(),) for row in rows]
     best: dict[str, float] = {}
     for _ in range(PASSES):
-        with patch("preprocess.crop_file.decode_crop", lambda encoded, size, rows, columns: encoded):
+        with patch("preprocess.crop_file.decode_crop", lambda encoded, size: encoded):
             finding, encoded = cpu_ms(read, items)
         whole = [(data, crop[0].shape[:2]) for (data, *_), crop in zip(encoded, crops, strict=True)]
-        parts = [(*sized, *WINDOW.part(*crop[1:])) for sized, crop in zip(whole, crops, strict=True)]
         taken = {
             "bytes, size, box and transform from a crops file": finding,
             "bytes from a file in a folder": cpu_ms(lambda row: Path(files[row]).read_bytes(), items)[0],
-            "decode as the store does, the part that the window shows": cpu_ms(decode_crop, parts)[0],
-            "decode as the store does, the whole crop": cpu_ms(decode_crop, whole)[0],
+            "decode as the store does": cpu_ms(decode_crop, whole)[0],
             f"decode {BASELINE}": cpu_ms(decode_png, pngs)[0],
             "cut and resize to 256 px": cpu_ms(cut, crops)[0],
         }
@@ -490,13 +488,6 @@ def process_cpu_seconds(process: int) -> float:
     return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
-def decoder_of_parts(codec: Codec) -> Callable:
-    """What stands in for `decode_crop` in crops files of another format: those decode whole crops."""
-    if codec.decode is decode_crop:
-        return decode_crop
-    return lambda encoded, size, rows, columns: codec.decode(encoded, size)[rows, columns]
-
-
 def samples_per_cpu_second(stores: list[tuple[Dataset, LoaderOf, Codec]], workers: int) -> list[float]:
     """Median over the epochs, for each data set; `stores` gives each its loader and the format of its crops.
 
@@ -507,7 +498,7 @@ def samples_per_cpu_second(stores: list[tuple[Dataset, LoaderOf, Codec]], worker
     for dataset, loader_of, codec in stores:
         order = np.random.default_rng(0).permutation(len(dataset)).tolist()
         # workers are forked by the first epoch and keep this decoder; it also warms files and cache
-        with patch("preprocess.crop_file.decode_crop", decoder_of_parts(codec)):
+        with patch("preprocess.crop_file.decode_crop", codec.decode):
             loader = loader_of(dataset, workers, order)
             n_samples = sum(len(batch["row"]) for batch in loader)
         children = {child.pid for child in multiprocessing.active_children()} - before

@@ -20,21 +20,12 @@ class CropWindow:
     margin: float
     size: int
 
-    def part(self, box: np.ndarray, crop_to_frame: np.ndarray, rotation_degrees: float = 0.0) -> tuple[slice, slice]:
-        """Rows and columns of the stored crop that hold all that `cut` shows; the arguments are those of `cut`."""
-        if rotation_degrees:
-            # what a turned window shows is interpolated, and stays the same to the last bit only in the whole crop
-            return slice(0, None), slice(0, None)
-        x0, y0, side = self._square(box, crop_to_frame)
-        return slice(max(0, y0), max(0, y0 + side)), slice(max(0, x0), max(0, x0 + side))
-
     def cut(
         self,
         image: np.ndarray,
         box: np.ndarray,
         crop_to_frame: np.ndarray,
         *,
-        origin: tuple[int, int] = (0, 0),
         rotation_degrees: float = 0.0,
         flip: bool = False,
     ) -> np.ndarray:
@@ -44,32 +35,25 @@ class CropWindow:
         shrinking, bilinear when growing) touches the pixels; a rotation adds a second, bilinear one.
 
         Args:
-            image: Stored crop, or the `part` of it that matters, `(height, width, 3)` uint8.
+            image: Stored crop, `(height, width, 3)` uint8.
             box: (4,) face box x0, y0, x1, y1 in frame pixels, x1 and y1 exclusive.
             crop_to_frame: (2, 3) affine from points of the stored crop to points of the frame, an axis-aligned
                 scaling and shift.
-            origin: Pixel (x, y) of the stored crop where `image` begins.
             rotation_degrees: Turns the window clockwise around its centre (so the face counter-clockwise).
             flip: Mirror the result left to right.
 
         Returns:
             `(size, size, 3)` uint8.
         """
-        x0, y0, side = self._square(box, crop_to_frame)
-        x0, y0 = x0 - origin[0], y0 - origin[1]
-        window = _cut_rotated(image, x0, y0, side, rotation_degrees) if rotation_degrees else _cut(image, x0, y0, side)
-        pixels = _resample(window, self.size)
-        return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels
-
-    def _square(self, box: np.ndarray, crop_to_frame: np.ndarray) -> tuple[int, int, int]:
-        """The window in the stored crop: x and y of its first pixel, and its side."""
         scale = crop_to_frame[[0, 1], [0, 1]]
         # pixel i covers i - 0.5 to i + 0.5 in point coordinates, hence the halves
         corners = (np.asarray(box, np.float64).reshape(2, 2) - 0.5 - crop_to_frame[:, 2]) / scale + 0.5
         centre = corners.mean(axis=0)
         side = max(1, round(float((corners[1] - corners[0]).max()) * (1 + 2 * self.margin)))
         x0, y0 = np.round(centre - side / 2).astype(int)
-        return int(x0), int(y0), side
+        window = _cut_rotated(image, x0, y0, side, rotation_degrees) if rotation_degrees else _cut(image, x0, y0, side)
+        pixels = _resample(window, self.size)
+        return np.ascontiguousarray(pixels[:, ::-1]) if flip else pixels
 
 
 def _resample(window: np.ndarray, side: int) -> np.ndarray:

@@ -205,19 +205,13 @@ class CropStore:
 
     def read(self, row: int, augment: np.random.Generator | None = None) -> np.ndarray:
         """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
-        crops, crop_row = self._file(self._samples.crops_file(row)), int(self._samples.crop_row[row])
-        box, crop_to_frame = crops.placement(crop_row)
-        rotation, flip = (0.0, False) if augment is None else draw_geometry(augment)
-        rows, columns = self._window.part(box, crop_to_frame, rotation)
-        pixels = self._window.cut(
-            crops.image(crop_row, rows, columns),
-            box,
-            crop_to_frame,
-            origin=(columns.start, rows.start),
-            rotation_degrees=rotation,
-            flip=flip,
+        image, box, crop_to_frame = self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
+        if augment is None:
+            return self._window.cut(image, box, crop_to_frame)
+        rotation, flip = draw_geometry(augment)
+        return augment_pixels(
+            self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), augment
         )
-        return pixels if augment is None else augment_pixels(pixels, augment)
 
     def _file(self, name: str) -> CropRows:
         if self._process != os.getpid():

@@ -96,40 +96,22 @@ def encode_crop(image: np.ndarray) -> bytes:
     return _ZSTD.compress(np.stack([green, red - green, blue - green]), asbytes=True)
 
 
-def decode_crop(
-    encoded: bytes | np.ndarray,
-    size: tuple[int, int] | np.ndarray,
-    rows: slice = slice(0, None),
-    columns: slice = slice(0, None),
-) -> np.ndarray:
-    """Decode what `encode_crop` made, or a part of it, which takes less time.
+def decode_crop(encoded: bytes | np.ndarray, size: tuple[int, int] | np.ndarray) -> np.ndarray:
+    """Decode what `encode_crop` made.
 
     Args:
         encoded: Bytes, or a uint8 array of them.
         size: (height, width) of the crop.
-        rows, columns: The part wanted, in steps of 1; what lies outside the crop is left out.
 
     Returns:
-        RGB uint8 `(height, width, 3)` of the part.
+        RGB uint8 `(height, width, 3)`.
     """
     height, width = (int(side) for side in size)
-    first, last, _ = rows.indices(height)
     planes = np.frombuffer(_ZSTD.decompress(encoded, 3 * height * width), np.uint8).reshape(3, height, width)
-    planes = planes[:, :, columns]
-    part = planes[:, first:last]
-    if not part.size:
-        return np.empty((*part.shape[1:], 3), np.uint8)
-    image = cv2.merge(_red_green_blue(part))
-    if first:
-        image[0] += np.stack(_red_green_blue(np.add.reduce(planes[:, :first], axis=1, dtype=np.uint8)), axis=-1)
-    _sum_rows(image.reshape(len(image), -1))
-    return image
-
-
-def _red_green_blue(planes: np.ndarray) -> list[np.ndarray]:
-    """Green, red - green and blue - green to red, green and blue, modulo 256."""
     green = planes[0]
-    return [planes[1] + green, green, planes[2] + green]
+    image = cv2.merge([planes[1] + green, green, planes[2] + green])
+    _sum_rows(image.reshape(height, -1))
+    return image
 
 
 def _sum_rows(rows: np.ndarray) -> None:
@@ -315,33 +297,14 @@ class CropRows:
         Raises:
             UserError: The file has no such row, the crop was lost, or its bytes are damaged.
         """
-        return self.image(row), *self.placement(row)
-
-    def placement(self, row: int) -> tuple[np.ndarray, np.ndarray]:
-        """Box (4,) of crop `row` in frame pixels, and its `crop_to_frame` (2, 3).
-
-        Raises:
-            UserError: The file has no such row.
-        """
-        self._check(row)
-        return self._box[row], self._crop_to_frame[row]
-
-    def image(self, row: int, rows: slice = slice(0, None), columns: slice = slice(0, None)) -> np.ndarray:
-        """Pixels of crop `row`, or a part of them as in `decode_crop`.
-
-        Raises:
-            UserError: The file has no such row, the crop was lost, or its bytes are damaged.
-        """
-        self._check(row)
+        if not 0 <= row < len(self._box):
+            raise UserError(f"{self.path} has no crop {row}, only {len(self._box)}: collect the samples again")
         begin, end = self._offset[row : row + 2]
         if begin == end:
             raise UserError(f"crop {row} of {self.path} was lost when it was cut: collect the samples again")
         with _damage_named(self.path, row):
-            return decode_crop(self._encoded[begin:end], self._size[row], rows, columns)
-
-    def _check(self, row: int) -> None:
-        if not 0 <= row < len(self._box):
-            raise UserError(f"{self.path} has no crop {row}, only {len(self._box)}: collect the samples again")
+            image = decode_crop(self._encoded[begin:end], self._size[row])
+        return image, self._box[row], self._crop_to_frame[row]
 
 
 @contextlib.contextmanager

@@ -68,15 +68,6 @@ def test_pixels_come_back_from_any_thread_with_the_same_bytes(size):
         assert np.array_equal(image, decode_crop(np.frombuffer(encoded, np.uint8), np.array(size, np.int32)))
 
 
-@pytest.mark.parametrize("columns", [slice(0, None), slice(7, 31), slice(40, 99), slice(60, 70)])
-@pytest.mark.parametrize("rows", [slice(0, None), slice(0, 5), slice(1, 2), slice(11, 80), slice(90, 99), slice(5, 5)])
-def test_a_part_of_a_crop_is_decoded_as_the_whole_holds_it(rows, columns):
-    image = np.random.default_rng(0).integers(0, 256, (83, 47, 3), np.uint8)
-    part = decode_crop(encode_crop(image), (83, 47), rows, columns)
-    assert part.shape == image[rows, columns].shape
-    assert np.array_equal(part, image[rows, columns])
-
-
 def test_crops_are_smaller_than_png_since_colours_share_their_detail():
     rng = np.random.default_rng(0)
     colours = cv2.resize(rng.integers(60, 180, (4, 4, 3), np.uint8), (240, 240), interpolation=cv2.INTER_CUBIC)

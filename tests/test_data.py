@@ -160,24 +160,6 @@ def test_augmentation_is_the_generators_and_stays_an_image():
     assert 70 < sum(rotation != 0 for rotation, _ in geometry) < 130
 
 
-@pytest.mark.parametrize("rotation_degrees", [0.0, 7.0])
-@pytest.mark.parametrize("margin", [-0.3, 0.0, 0.25, 1.0])
-@pytest.mark.parametrize("shift", [(0, 0), (-35, 12), (25, 33), (300, -300)])
-def test_window_shows_the_same_from_the_part_that_it_asks_for(shift, margin, rotation_degrees):
-    image, window = pattern(*CROP_SIZE), CropWindow(margin, 48)
-    box = np.asarray(BOX) + np.tile(shift, 2)
-    rows, columns = window.part(box, SHIFT, rotation_degrees)
-    cut = window.cut(
-        image[rows, columns], box, SHIFT, origin=(columns.start, rows.start), rotation_degrees=rotation_degrees
-    )
-    assert np.array_equal(cut, window.cut(image, box, SHIFT, rotation_degrees=rotation_degrees))
-
-
-def test_window_asks_for_no_more_of_a_crop_than_it_shows():
-    rows, columns = CropWindow(margin=0.25, size=60).part(BOX, SHIFT)
-    assert (rows, columns) == (slice(10, 70), slice(10, 70))
-
-
 @pytest.mark.parametrize("side", [30, 40, 41, 57, 80, 97])
 def test_windows_are_resampled_by_area_or_linearly(side):
     image = np.random.default_rng(side).integers(0, 256, (120, 120, 3), np.uint8)
