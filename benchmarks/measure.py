@@ -52,6 +52,8 @@ def stage_cost(
 ) -> Cost:
     """Run a stage on the data set `c`, which is one shard.
 
+    After the index the shard's list is made as well, which is not counted: it depends on the number of rows alone.
+
     Args:
         stage: One of `STAGES`.
         data: Folder of the store.
@@ -65,7 +67,7 @@ def stage_cost(
     file = {name: data / name / "c" / f"0000.{_suffix(name)}" for name in STAGES}
     raw = ["--root", root, "--workers", workers]
     arguments = {
-        "index": [*raw, "--dataset", "c", "--layout", layout, "--n-shards", 1, "--lists", data / "index/c"],
+        "index": [*raw, "--dataset", "c", "--layout", layout, "--n-shards", 1],
         "frames": [*raw, "--list", lists],
         "faces": [*raw, "--list", lists, "--frames", file["frames"], "--device", "cpu"],
         "crops": [*raw, "--list", lists, "--faces", file["faces"]],
@@ -74,7 +76,11 @@ def stage_cost(
     }[stage]
     output = data / "index/c.parquet" if stage == "index" else file[stage]
     command = [sys.executable, "-m", f"preprocess.{stage}", *arguments, "--output", output]
-    return command_cost([*map(str, command), "--settings", json.dumps(settings.get(stage, {}))])
+    cost = command_cost([*map(str, command), "--settings", json.dumps(settings.get(stage, {}))])
+    if stage == "index":
+        options = ["--index", output, "--n-shards", "1", "--output", lists.parent]
+        subprocess.run([sys.executable, "-m", "preprocess.shard_lists", *options], check=True)
+    return cost
 
 
 def command_cost(command: list[str]) -> Cost:
