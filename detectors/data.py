@@ -271,13 +271,7 @@ class RealFakePairs(Dataset):
     def __init__(
         self, root: str | Path, samples: Samples, methods: list[str], window: CropWindow, seed: int, augment: bool
     ):
-        self._fakes, self._reals = np.flatnonzero(samples.label == 1), np.flatnonzero(samples.label == 0)
-        if not len(self._fakes) or not len(self._reals):
-            raise UserError(
-                f"the training samples hold {len(self._reals)} real and {len(self._fakes)} fake crops of "
-                f"{', '.join(samples.dataset.names)}; a detector that learns from real-fake pairs needs both: "
-                "add a data set to the experiment's train list"
-            )
+        self._reals, self._fakes = reals_and_fakes(samples, "a detector that learns from real-fake pairs needs both")
         class_of_code = np.array([methods.index(name) if name in methods else 0 for name in samples.method.names])
         self._class = class_of_code[samples.method.codes[self._fakes]]
         self._store = CropStore(root, samples, window)
@@ -305,6 +299,25 @@ class RealFakePairs(Dataset):
         real = self._reals[rng.integers(len(self._reals))]
         augment = rng if self._augment else None
         return self._store.read(self._fakes[index], augment), self._store.read(real, augment)
+
+
+def reals_and_fakes(samples: Samples, need: str) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the real and of the fake samples, ascending.
+
+    Args:
+        samples: Training samples.
+        need: Why there must be both, for the message.
+
+    Raises:
+        UserError: There are no reals or no fakes.
+    """
+    reals, fakes = np.flatnonzero(samples.label == 0), np.flatnonzero(samples.label == 1)
+    if not len(reals) or not len(fakes):
+        raise UserError(
+            f"the training samples hold {len(reals)} real and {len(fakes)} fake crops of "
+            f"{', '.join(samples.dataset.names)}; {need}: add a data set to the experiment's train list"
+        )
+    return reals, fakes
 
 
 def training_methods(samples: Samples) -> list[str]:

@@ -9,8 +9,7 @@ import torch
 from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow
-from detectors.data import CropStore, Samples, new_images, split_planes, to_tensor
-from preprocess.cli import UserError
+from detectors.data import CropStore, Samples, new_images, reals_and_fakes, split_planes, to_tensor
 
 BALANCES = ("none", "label", "method")
 
@@ -41,13 +40,7 @@ class LabelledCrops(Dataset):
     """
 
     def __init__(self, root: str | Path, samples: Samples, window: CropWindow, seed: int, augment: bool, balance: str):
-        reals, fakes = np.flatnonzero(samples.label == 0), np.flatnonzero(samples.label == 1)
-        if not len(reals) or not len(fakes):
-            raise UserError(
-                f"the training samples hold {len(reals)} real and {len(fakes)} fake crops of "
-                f"{', '.join(samples.dataset.names)}; this detector learns from both: add a data set to the "
-                "experiment's train list"
-            )
+        reals, fakes = reals_and_fakes(samples, "this detector learns from both")
         self._length = len(reals) + len(fakes)
         self._label = samples.label
         shuffle = np.random.default_rng([_SHUFFLE, seed]).permutation

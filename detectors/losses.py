@@ -1,7 +1,8 @@
-"""Classification losses of the studies, on logits of two or more classes."""
+"""Classification losses of the studies, on logits of real and fake."""
 
 from __future__ import annotations
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor
 
@@ -29,5 +30,5 @@ def cross_entropy(logits: Tensor, classes: Tensor, *, fake_weight: float, label_
         fake_weight: Weight of fakes; reals weigh one minus it, so that 0.5 weighs both alike.
         label_smoothing: Share of the target that is spread over both classes.
     """
-    weight = logits.new_tensor([1 - fake_weight, fake_weight], dtype=logits.float().dtype)
+    weight = torch.tensor([1 - fake_weight, fake_weight], device=logits.device)
     return F.cross_entropy(logits.float(), classes, weight=weight, label_smoothing=label_smoothing)

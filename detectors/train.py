@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
-import hashlib
 import importlib
 import json
 import logging
@@ -44,6 +43,7 @@ from detectors.lightning_module import SELECTION, ProgressLines, TrainingModule
 from detectors.registry import FAMILIES, detector_class
 from detectors.settings import TrainSettings
 from preprocess import versions
+from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, run_command
 from preprocess.device import pick_device
 from preprocess.settings import load_settings, settings_json
@@ -106,7 +106,7 @@ def train_detector(
         "detector": detector,
         "settings": dataclasses.asdict(options),
         "seed": seed,
-        "samples": {path.name: _sha256(path) for path in map(Path, samples)},
+        "samples": {path.name: file_sha256(path) for path in map(Path, samples)},
         "version": versions.TRAIN,
     }
     resume_from = _prepare_checkpoints(logs / "checkpoints", fingerprint)
@@ -319,11 +319,6 @@ def _counts(samples: Samples, part: str) -> list[dict]:
 def _or_none(value: float | None) -> float | None:
     """JSON has no NaN."""
     return None if value is None or math.isnan(value) else value
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _seed(text: str) -> int:

@@ -60,6 +60,12 @@ def verify(path: Path) -> bool | None:
         return None if place is None else _digest(file, place.offset) == place.digits
 
 
+def file_sha256(path: str | Path) -> str:
+    """SHA-256 of a file as it lies there, its own checksum included, in hexadecimal digits."""
+    with open(path, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
 def _find(file: BinaryIO) -> _Place | None:
     """Where the checksum stands. A file whose ends are damaged has a place at which no checksum fits."""
     file.seek(0)

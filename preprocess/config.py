@@ -47,6 +47,18 @@ def _parsed_schema() -> dict:
     return yaml.safe_load(SCHEMA_PATH.read_text())
 
 
+def read_config(path: Path) -> dict:
+    """What a config file says, as it stands there.
+
+    Raises:
+        UserError: The file is absent, or is not YAML.
+    """
+    try:
+        return yaml.safe_load(path.read_text()) or {}
+    except (OSError, ValueError, yaml.YAMLError) as error:
+        raise UserError(f"cannot read the config {path}: {error}; name the file after --config") from error
+
+
 def check_config(config: dict) -> None:
     """Check a config against the schema, then what names mean.
 

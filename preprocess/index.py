@@ -23,7 +23,7 @@ from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, 
 from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
 from preprocess.datasets.raw import leads_out
 from preprocess.probe import ProbeError, probe_image, probe_video
-from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, VIDEO_STATUS
+from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, describe_statuses
 from preprocess.settings import load_settings, settings_json
 from preprocess.shards import shard_name, stable_hash
 from preprocess.store import Origin, write_table
@@ -130,11 +130,10 @@ def _left_out(videos: list[RawVideo], settings: IndexSettings) -> dict[str, str]
 def describe_index(rows: list[dict]) -> list[str]:
     """Lines that count the videos by status, then the usable real and fake ones of each split."""
     statuses = Counter(row["status"] for row in rows)
-    found = ", ".join(f"{statuses[status]:,} {status}" for status in VIDEO_STATUS if statuses[status])
     usable = Counter((row["split"], row["label"]) for row in rows if row["status"] == OK)
     splits = sorted({split for split, _ in usable}, key=lambda split: (split is None, split))
     return [
-        f"{len(rows):,} videos: {found}",
+        f"{len(rows):,} videos: {describe_statuses(statuses)}",
         *(f"{split or 'no split'}: {usable[split, 0]:,} real, {usable[split, 1]:,} fake" for split in splits),
     ]
 

@@ -287,8 +287,6 @@ def _cancel_generic(last: Run, books: Path) -> int:
         )
 
     def queued() -> list[str]:
-        if not last.status:
-            return []
         return [job for job in jobs if _cluster(f"{last.status} {shlex.quote(job)}", last).strip() == "running"]
 
     if jobs and not last.status:

@@ -20,7 +20,7 @@ from preprocess import versions
 from preprocess.cli import UserError, log, progress, run_command
 from preprocess.config import MAX_LOST_SHARE
 from preprocess.crop_file import CropReader
-from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, UNUSED, VIDEO_STATUS
+from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, UNUSED, describe_statuses
 from preprocess.shards import shard_names
 from preprocess.store import Origin, atomic_path, read_rows, read_table, write_table
 
@@ -222,7 +222,7 @@ def describe_ledger(ledger: list[dict]) -> str:
         a line that counts the real and the fake face crops and the videos that they come from.
     """
     counts = Counter(row["status"] for row in ledger)
-    found = ", ".join(f"{counts[status]:,} {status}" for status in VIDEO_STATUS if counts[status])
+    found = describe_statuses(counts)
     lines = [f"{len(ledger):,} videos: {found}; {sum(row['n_crops'] for row in ledger):,} face crops"]
     splits = {row["split"] for row in ledger if row["n_crops"]}
     for split in sorted(splits, key=lambda name: (name is None, name)):
@@ -254,8 +254,7 @@ def check_lost(ledger: list[dict], max_lost_share: float, lost_list: Path) -> No
         writer = csv.DictWriter(file, ("video_id", "path", "stage", "status", "message"), extrasaction="ignore")
         writer.writeheader()
         writer.writerows(lost)
-    counts = Counter(row["status"] for row in lost)
-    reasons = ", ".join(f"{counts[status]:,} {status}" for status in VIDEO_STATUS if counts[status])
+    reasons = describe_statuses(Counter(row["status"] for row in lost))
     # the first of each reason
     examples = list({row["status"]: row for row in reversed(lost)}.values())[::-1][:_EXAMPLES]
     told = "".join(f"\n  {row['video_id']}: {row['status']} ({row['message']})" for row in examples)

@@ -8,6 +8,8 @@ real, 1 is fake. A row whose `status` is not `ok` stands for something lost or l
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import pyarrow as pa
 
 # --- status of a row ---------------------------------------------------------------------------
@@ -169,3 +171,8 @@ PREDICTIONS = pa.schema(
         ("score", pa.float32()),  # probability that the face is fake
     ]
 )
+
+
+def describe_statuses(counts: Mapping[str, int]) -> str:
+    """How many videos have each status, such as `12 ok, 1 no_face`; what none has is left out."""
+    return ", ".join(f"{counts[status]:,} {status}" for status in VIDEO_STATUS if counts.get(status))

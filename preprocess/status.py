@@ -23,12 +23,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from preprocess import versions
 from preprocess.cli import UserError, run_command
-from preprocess.config import check_config, resolve
-from preprocess.schemas import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED, VIDEO_STATUS
+from preprocess.config import check_config, read_config, resolve
+from preprocess.schemas import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED, VIDEO_STATUS, describe_statuses
 from preprocess.store import Origin
 
 # In the order in which a video goes through them, with the suffix of a shard's file.
@@ -347,7 +346,7 @@ def _format_dataset(dataset: DatasetStatus) -> str:
     lines += [f"  {line}" for line in _aligned(table)]
     for stage in dataset.stages[:-1]:
         if stage.lost:
-            lines.append(f"  lost in {stage.stage}: {_reasons(stage.lost)}")
+            lines.append(f"  lost in {stage.stage}: {describe_statuses(stage.lost)}")
         if stage.left_out:
             lines.append(f"  left out by settings: {stage.left_out:,}")
     return "\n".join(lines)
@@ -375,10 +374,6 @@ def _aligned(table: list[tuple[str, ...]], left_columns: Iterable[int] = (0,)) -
 
 def _in_order(lost: dict[str, int]) -> dict[str, int]:
     return {status: lost[status] for status in VIDEO_STATUS if lost.get(status)}
-
-
-def _reasons(lost: dict[str, int]) -> str:
-    return ", ".join(f"{count:,} {status}" for status, count in lost.items())
 
 
 def _count(number: int, word: str) -> str:
@@ -418,7 +413,7 @@ def main() -> None:
     parser.add_argument("--folder", type=Path, default=Path(), help="folder of data/ and results/ (default: this one)")
     parser.add_argument("--json", action="store_true", help="print JSON, for other programs")
     args = parser.parse_args()
-    config = json.loads(args.resolved_config) if args.resolved_config else _read_config(args.config)
+    config = json.loads(args.resolved_config) if args.resolved_config else read_config(args.config)
     check_config(config)
     datasets, experiments = read_status(config, args.folder)
     if args.json:
@@ -427,13 +422,6 @@ def main() -> None:
         print()
     else:
         print(format_status(datasets, experiments))
-
-
-def _read_config(path: Path) -> dict:
-    try:
-        return yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the config {path}: {error}; name the file after --config") from error
 
 
 if __name__ == "__main__":

@@ -138,8 +138,12 @@ def read_rows(path: str | Path, columns: list[str] | None = None) -> list[dict]:
 
 
 def read_origin(path: str | Path) -> Origin:
-    """What made a Parquet table of the store."""
-    metadata = {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
+    """What made a file of the store, a Parquet table or (`.h5`) an HDF5 file."""
+    if Path(path).suffix == ".h5":
+        with h5py.File(path, "r") as file:
+            metadata = dict(file.attrs)
+    else:
+        metadata = {key.decode(): value.decode() for key, value in (pq.read_schema(path).metadata or {}).items()}
     return Origin(
         dataset=metadata["dataset"],
         stage=metadata["stage"],

@@ -96,7 +96,7 @@ class Checked:
         if message:
             self.find(path, DISAGREES, message)
 
-    def check_file(self, path: Path, read_file_origin: Callable[[Path], Origin], expected: Origin | None) -> None:
+    def check_file(self, path: Path, expected: Origin) -> None:
         """Check the checksum of a file, then its origin; settings of `expected` that are empty are not compared."""
         self.n_files += 1
         try:
@@ -106,11 +106,11 @@ class Checked:
                 return
             if sound is None:
                 self.without_checksum.append(str(path))
-            found = read_file_origin(path)
+            found = read_origin(path)
         except _READ_ERRORS as error:
             self.find(path, DAMAGED, f"cannot be read: {brief(error)}")
             return
-        if expected is not None and (message := _other_origin(found, expected)):
+        if message := _other_origin(found, expected):
             self.find(path, STALE, message)
 
 
@@ -170,7 +170,7 @@ def check_dataset(store: DatasetStore, workers: int) -> Checked:
         checked.notes.append(f"{store.name}: nothing has been made yet")
         return checked
     for path, stage in tables.items():
-        checked.check_file(path, read_origin, store.origin(stage))
+        checked.check_file(path, store.origin(stage))
     if not store.index.exists():
         checked.find(store.index, MISSING, "is absent, though files were made from it")
     collected = [path for path in (store.samples, store.ledger) if path.exists()]
@@ -211,8 +211,7 @@ def _check_shard(item: tuple[DatasetStore, str, frozenset[Path], bool]) -> Itera
                 below = later[0] if later else store.samples
                 checked.find(path, MISSING, f"is absent, though {below} was made from it")
             continue
-        read = read_origin if stage in _TABLES else _read_h5_origin
-        checked.check_file(path, read, store.origin(stage, shard))
+        checked.check_file(path, store.origin(stage, shard))
     _compare_shard(store, shard, files, sound_tables, checked)
     yield checked
 
@@ -390,11 +389,11 @@ def _equal(one: pa.Array, other: pa.Array) -> bool:
 
 def _other_origin(found: Origin, expected: Origin) -> str | None:
     """How a file differs from what the config asks for at its place."""
-    place = f"shard {{}} of {expected.dataset}" if expected.shard else "{}"
+    place = f"shard {expected.shard} of {expected.dataset}" if expected.shard else expected.dataset
     if (found.dataset, found.stage, found.shard) != (expected.dataset, expected.stage, expected.shard):
         return (
             f"says that it is {found.stage} of {found.dataset} {found.shard}, "
-            f"in the place of {expected.stage} of {place.format(expected.shard or expected.dataset)}"
+            f"in the place of {expected.stage} of {place}"
         )
     if found.version != expected.version:
         return f"was made by version {found.version} of its stage, which is at {expected.version}"
@@ -407,12 +406,6 @@ def other_settings(found: dict, expected: dict) -> str | None:
         if found.get(name) != expected.get(name):
             return f"was made with {name} {found.get(name)!r}, the config asks for {expected.get(name)!r}"
     return None
-
-
-def _read_h5_origin(path: Path) -> Origin:
-    with h5py.File(path, "r") as file:
-        values = {name: file.attrs[name] for name in Origin.__dataclass_fields__}
-    return Origin(**values | {"version": int(values["version"])})
 
 
 def _leftovers(store: DatasetStore) -> list[str]:

@@ -9,7 +9,6 @@ something is wrong.
 from __future__ import annotations
 
 import argparse
-import hashlib
 import json
 import os
 import shlex
@@ -22,11 +21,11 @@ from pathlib import Path
 
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
-import yaml
 
 from preprocess import versions
+from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, run_command
-from preprocess.config import check_config, experiment_settings, resolve
+from preprocess.config import check_config, experiment_settings, read_config, resolve
 from preprocess.schemas import PREDICTIONS
 from preprocess.store import Origin, read_origin, read_table
 from preprocess.store_checks import (
@@ -100,13 +99,13 @@ def _check_detector(
         checked.find(path, STALE, message)
     for dataset in experiment["train"]:
         table = data / "samples" / f"{dataset}.parquet"
-        if table.exists() and str(table) not in broken and samples.get(table.name) != _sha256(table):
+        if table.exists() and str(table) not in broken and samples.get(table.name) != file_sha256(table):
             checked.find(path, STALE, f"was not trained on {table} as it is now")
 
 
 def _check_predictions(path: Path, made_for: dict, data: Path, broken: Collection[str], checked: Checked) -> None:
     dataset = path.stem
-    checked.check_file(path, read_origin, Origin(dataset, "predict", "", versions.PREDICT))
+    checked.check_file(path, Origin(dataset, "predict", "", versions.PREDICT))
     samples = data / "samples" / path.name
     if not checked.is_sound(path):
         return
@@ -134,11 +133,6 @@ def _compare_predictions(samples: Path, path: Path, split: str) -> str | None:
     scores = found["score"].to_numpy()
     n_odd = int((~((scores >= 0) & (scores <= 1))).sum())
     return f"{n_odd} scores are no probabilities" if n_odd else None
-
-
-def _sha256(path: Path) -> str:
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def rebuild_commands(findings: Iterable[Finding], data: Path, results: Path) -> list[str]:
@@ -227,11 +221,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     args = parser.parse_args()
-    try:
-        config = yaml.safe_load(args.config.read_text())
-    except (OSError, ValueError, yaml.YAMLError) as error:
-        raise UserError(f"cannot read the config {args.config}: {error}") from error
-    checked = verify_store(config, args.data, args.results, args.datasets, args.workers)
+    checked = verify_store(read_config(args.config), args.data, args.results, args.datasets, args.workers)
     commands = rebuild_commands(checked.findings, args.data, args.results)
     if args.json:
         report = asdict(checked) | {"commands": commands}

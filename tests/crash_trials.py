@@ -8,7 +8,6 @@ import random
 import re
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ from pathlib import Path
 import h5py
 import psutil
 import yaml
-from small_run import ROOT, TINY_UCF
+from small_run import TINY_UCF, snakemake_command
 
 from preprocess.orphans import processes_of
 from preprocess.train_predictor import PredictorSettings, train_predictor
@@ -76,11 +75,7 @@ class Snakemake:
         self._log = folder / "printed.txt"
         self._log.touch()
         self._begin = self._log.stat().st_size
-        command = [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
-            *("--configfile", str(folder / "config.yaml"), "--workflow-profile", str(ROOT / "profiles/default")),
-            *("--cores", "2", *(arguments or (TARGET,))),
-        ]
+        command = snakemake_command(folder, *(arguments or (TARGET,)))
         with open(self._log, "a") as log:
             self.process = subprocess.Popen(
                 command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True

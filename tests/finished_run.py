@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 
 import yaml
-from small_run import ROOT, TINY_UCF
+from small_run import ROOT, TINY_UCF, snakemake_command
 
 # no landmarks: training a predictor would take longer than all the rest
 CONFIG = {
@@ -78,15 +78,6 @@ def start_snakemake(folder: Path, *arguments: str, setup: str = "", cores: int =
         cores: That it may use.
     """
     return run_after(setup, snakemake_command(folder, *arguments, cores=cores), folder)
-
-
-def snakemake_command(folder: Path, *arguments: str, cores: int = 2) -> list[str]:
-    """The command of `start_snakemake`."""
-    return [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(folder)),
-        *("--cores", str(cores), "--configfile", str(folder / "config.yaml")),
-        *("--workflow-profile", str(ROOT / "profiles/default"), *arguments),
-    ]
 
 
 def run_stage(module: str, *arguments: str | Path, setup: str = "") -> subprocess.CompletedProcess[str]:

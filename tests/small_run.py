@@ -50,26 +50,23 @@ RESULTS = ("results/small/eval.csv", "results/one/eval.csv")
 FINISHED = (*RESULTS, *(f"data/samples/{dataset}.parquet" for dataset in SMALL_CONFIG["datasets"]))
 
 
+def snakemake_command(folder: Path, *arguments: str, cores: int = 2, code: Path = ROOT) -> list[str]:
+    """The command that runs Snakemake in `folder` on its config.yaml, with the Snakefile of `code`."""
+    return [
+        *(sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"), "--directory", str(folder)),
+        *("--cores", str(cores), "--configfile", str(folder / "config.yaml")),
+        *("--workflow-profile", str(code / "profiles/default"), *arguments),
+    ]
+
+
 def start_snakemake(
     folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `folder`, with the Snakefile of `code`; what it printed is all in `stdout`."""
-    config_file = folder / "config.yaml"
     if config is not None:
         folder.mkdir(parents=True, exist_ok=True)
-        config_file.write_text(yaml.safe_dump(config))
-    command = [
-        *(sys.executable, "-m", "snakemake", "--snakefile", str(code / "Snakefile"), "--directory", str(folder)),
-        *(
-            "--cores",
-            str(cores),
-            "--configfile",
-            str(config_file),
-            "--workflow-profile",
-            str(code / "profiles/default"),
-        ),
-        *arguments,
-    ]
+        (folder / "config.yaml").write_text(yaml.safe_dump(config))
+    command = snakemake_command(folder, *arguments, cores=cores, code=code)
     return subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1700, check=False
     )

@@ -20,12 +20,11 @@ from finished_run import (
     run_after,
     run_stage,
     small_disc,
-    snakemake_command,
     snapshot,
     start_snakemake,
     write_config,
 )
-from small_run import ROOT, TINY_UCF
+from small_run import ROOT, TINY_UCF, snakemake_command
 from tiny_store import make_store
 
 from preprocess.cli import UserError

@@ -17,8 +17,8 @@ import pyarrow.parquet as pq
 import pytest
 import torch
 import yaml
-from finished_run import snakemake_command, write_config
-from small_run import ROOT
+from finished_run import write_config
+from small_run import ROOT, snakemake_command
 
 from preprocess import checksum, store_checks
 from preprocess.cli import UserError
