@@ -168,6 +168,10 @@ PREDICTIONS = pa.schema(
         ("method", pa.string()),
         ("compression", pa.string()),
         ("split", pa.string()),
+        ("x0", pa.float32()),
+        ("y0", pa.float32()),
+        ("x1", pa.float32()),
+        ("y1", pa.float32()),
         ("score", pa.float32()),  # probability that the face is fake
     ]
 )
