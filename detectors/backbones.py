@@ -1,4 +1,7 @@
-"""Backbones from timm: feature maps of an image, with ImageNet weights or random ones, never one for the other."""
+"""Backbones from timm: feature maps of an image, with ImageNet weights or random ones, never one for the other.
+
+A name may also be one of `detectors.architectures`, which are in timm's registry too.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,7 @@ import torch
 from timm.models import FeatureDictNet, get_pretrained_cfg
 from torch import Tensor, nn
 
+from detectors.architectures import WEIGHTS_OF
 from preprocess.cli import UserError
 
 _CONNECT_SECONDS = 5.0
@@ -168,7 +172,10 @@ def _weights(name: str, pretrained: bool | str) -> dict:
         return {"file": pretrained}
     config = get_pretrained_cfg(name)
     if config is None or not config.has_weights:
-        raise UserError(f"timm has no pretrained weights for the backbone {name!r}; choose another one or a file")
+        raise UserError(
+            f"there are no pretrained weights for the backbone {name!r}; set pretrained to the path of a checkpoint of "
+            "it, or to false for random weights, or choose another backbone"
+        )
     cached = _cached_file(config)
     if cached:
         return {"file": str(cached)}
@@ -206,10 +213,12 @@ def _no_weights(name: str, reason: str) -> str:
     if not config.hf_hub_id:
         place = f"{torch.hub.get_dir()}/checkpoints (TORCH_HOME)"
     source = f"https://huggingface.co/{config.hf_hub_id}" if config.hf_hub_id else config.url
+    # a machine with internet may have timm and not this project
+    timm_name = f"{WEIGHTS_OF[config.architecture]}.{config.tag}" if config.architecture in WEIGHTS_OF else name
     return (
         f"the ImageNet weights of the backbone {name!r} are not on this machine, and {reason}. Ways out: run "
-        f"python -c \"import timm; timm.create_model('{name}', pretrained=True)\" on a machine with internet and copy "
-        f"its cache to {place}; or download the weights from {source} and set pretrained to the path of the "
+        f"python -c \"import timm; timm.create_model('{timm_name}', pretrained=True)\" on a machine with internet and "
+        f"copy its cache to {place}; or download the weights from {source} and set pretrained to the path of the "
         "file; or set pretrained: false, which trains from random weights and gives other results"
     )
 

@@ -32,3 +32,56 @@ def cross_entropy(logits: Tensor, classes: Tensor, *, fake_weight: float, label_
     """
     weight = torch.tensor([1 - fake_weight, fake_weight], device=logits.device)
     return F.cross_entropy(logits.float(), classes, weight=weight, label_smoothing=label_smoothing)
+
+
+def pair_contrastive(one: Tensor, other: Tensor, same: Tensor, *, margin: float) -> Tensor:
+    """Contrastive loss of pairs (Hadsell, Chopra and LeCun, CVPR 2006, equation 4), the mean over the pairs.
+
+    Half the squared L2 distance for a pair of one class; for a pair of two, half the square of what the distance lacks
+    of the margin.
+
+    Args:
+        one: (N, C) vectors.
+        other: (N, C), the other of each pair.
+        same: (N,) bool: whether both are of one class.
+        margin: A distance.
+    """
+    distance = _distance(one, other)
+    return torch.where(same, distance.square(), F.relu(margin - distance).square()).mean() / 2
+
+
+def pairs_of_batch(classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Every pair of different rows of a batch, once: rows of the one, rows of the other, and whether classes agree.
+
+    Args:
+        classes: (N,).
+
+    Returns:
+        Three tensors (N (N - 1) / 2,): int64, int64, bool.
+    """
+    one, other = torch.triu_indices(len(classes), len(classes), offset=1, device=classes.device)
+    return one, other, classes[one] == classes[other]
+
+
+def triplet_loss(vectors: Tensor, classes: Tensor, *, margin: float) -> Tensor:
+    """Triplet hinge over L2 distances (Schroff et al., CVPR 2015, with distances instead of their squares).
+
+    The mean of max(0, margin + |a - p| - |a - n|) over all triplets of the batch in which anchor a and p are two
+    vectors of one class and n is of another; 0 when there is no such triplet.
+
+    Args:
+        vectors: (N, C).
+        classes: (N,).
+        margin: A distance.
+    """
+    distance = _distance(vectors[:, None], vectors[None])
+    same = classes[:, None] == classes[None]
+    positive = same & ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
+    is_triplet = positive[:, :, None] & ~same[:, None, :]
+    hinge = F.relu(margin + distance[:, :, None] - distance[:, None, :])
+    return (hinge * is_triplet).sum() / is_triplet.sum().clamp(min=1)
+
+
+def _distance(one: Tensor, other: Tensor) -> Tensor:
+    # the square root has no gradient at 0, the distance of a vector from itself
+    return ((one.float() - other.float()).square().sum(dim=-1) + 1e-12).sqrt()

@@ -1,0 +1,50 @@
+"""Losses on vectors, by numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from detectors.losses import pair_contrastive, pairs_of_batch, triplet_loss
+
+
+def test_pair_contrastive_by_hand():
+    one = torch.tensor([[0.0, 0.0], [0.0, 0.0], [0.0, 0.0], [1.0, 1.0]])
+    other = torch.tensor([[3.0, 4.0], [0.6, 0.8], [3.0, 4.0], [1.0, 1.0]])
+    same = torch.tensor([True, False, False, False])
+    # distances 5, 1, 5 and 0: half of 25; half of (2 - 1) squared; beyond the margin nothing; half of 2 squared
+    expected = (12.5 + 0.5 + 0.0 + 2.0) / 4
+    assert pair_contrastive(one, other, same, margin=2.0).item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_pair_contrastive_pulls_one_class_together_and_pushes_two_apart():
+    one, other = torch.tensor([[0.0], [0.0]]), torch.tensor([[0.5], [0.5]], requires_grad=True)
+    (gradient,) = torch.autograd.grad(pair_contrastive(one, other, torch.tensor([True, False]), margin=2.0), other)
+    # of the mean of two pairs: the distance, and minus what it lacks
+    assert gradient.flatten().tolist() == pytest.approx([0.25, -0.75])
+
+
+def test_a_batch_has_each_pair_of_different_rows_once():
+    one, other, same = pairs_of_batch(torch.tensor([0, 1, 0]))
+    assert list(zip(one.tolist(), other.tolist(), same.tolist(), strict=True)) == [
+        (0, 1, False),
+        (0, 2, True),
+        (1, 2, False),
+    ]
+
+
+def test_triplet_loss_by_hand():
+    vectors = torch.tensor([[0.0], [1.0], [3.0]])
+    # anchors 0 and 1 with the other as positive: 2 + 1 - 3 and 2 + 1 - 2; the third has no positive
+    loss = triplet_loss(vectors, torch.tensor([0, 0, 1]), margin=2.0)
+    assert loss.item() == pytest.approx((0.0 + 1.0) / 2, abs=1e-5)
+    assert triplet_loss(vectors, torch.tensor([0, 0, 1]), margin=5.0).item() == pytest.approx((3.0 + 4.0) / 2, rel=1e-5)
+
+
+@pytest.mark.parametrize("classes", [[0, 0, 0], [0, 1, 2]])
+def test_without_a_triplet_there_is_no_loss_and_no_gradient_that_is_no_number(classes):
+    vectors = torch.ones(3, 4, requires_grad=True)
+    loss = triplet_loss(vectors, torch.tensor(classes), margin=1.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(vectors.grad, torch.zeros(3, 4))
