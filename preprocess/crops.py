@@ -7,7 +7,6 @@ extraction serves every detector. The layout of the file is described in `prepro
 from __future__ import annotations
 
 import argparse
-import re
 from collections import defaultdict, deque
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
 from preprocess.crop_file import Crop, encode_crop, write_crops
 from preprocess.decode import frames_of
+from preprocess.margin import MARGIN, parse_margin
 from preprocess.probe import ProbeError
 from preprocess.schemas import OK, UNDECODED
 from preprocess.settings import load_settings, setting, settings_json
@@ -31,7 +31,6 @@ from preprocess.workers import map_videos
 _SHARPNESS_SIDE_PX = 128
 # Crops that a worker sends at once: sending each alone costs a twentieth of decoding its video.
 _CROPS_SENT = 16
-_MARGIN = r"(\d+(?:\.\d+)?)(px)?"
 
 
 @dataclass(frozen=True)
@@ -42,21 +41,11 @@ class CropsSettings:
         0.5,
         "Room around the box on each side: a fraction of its width and height such as 0.5, or pixels such as '30px'.",
         minimum=0,
-        pattern=_MARGIN,
+        pattern=MARGIN,
     )
     max_size_px: int | None = setting(
         None, "Longer side above which a crop is reduced (area resampling); null keeps every pixel.", minimum=16
     )
-
-
-def parse_margin(margin: str | float) -> tuple[float, str]:
-    """Read a margin such as `0.5` (of the box) or `30px`.
-
-    Returns:
-        The number and its unit, `box` or `px`.
-    """
-    amount, unit = re.fullmatch(_MARGIN, str(margin)).groups()
-    return float(amount), unit or "box"
 
 
 def crop_window(box: np.ndarray, margin: str | float) -> tuple[int, int, int, int]:
