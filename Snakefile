@@ -19,6 +19,7 @@ report: "workflow/report/workflow.rst"
 # own conda environment or container
 sys.path.insert(0, workflow.basedir)
 
+from detectors.families import FAMILIES
 from preprocess import cli, run_guard, system_errors, versions
 from preprocess.cli import UserError
 from preprocess.config import (

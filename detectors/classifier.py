@@ -12,10 +12,10 @@ from torch.utils.data import Dataset
 
 from detectors.backbones import ClassificationNetwork
 from detectors.data import Samples
-from detectors.detector import Detector
 from detectors.labelled_crops import BALANCES, LabelledCrops
 from detectors.losses import cross_entropy, focal_loss
-from detectors.settings import TrainSettings
+from detectors.network import NetworkDetector
+from detectors.settings import NetworkSettings
 from preprocess.settings import setting
 
 # Mean and standard deviation of the channels of ImageNet, of values from 0 to 1.
@@ -24,7 +24,7 @@ _IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
-class ClassifierSettings(TrainSettings):
+class ClassifierSettings(NetworkSettings):
     """Settings of a plain classifier."""
 
     dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0)
@@ -50,10 +50,10 @@ class ClassifierSettings(TrainSettings):
     )
 
 
-class Classifier(Detector):
+class Classifier(NetworkDetector):
     """See the module."""
 
-    Settings: ClassVar[type[TrainSettings]] = ClassifierSettings
+    Settings: ClassVar[type[NetworkSettings]] = ClassifierSettings
     settings: ClassifierSettings
 
     def __init__(self, settings: ClassifierSettings, methods: list[str], *, prediction_only: bool = False):
@@ -70,12 +70,10 @@ class Classifier(Detector):
             channels = torch.tensor(values if imagenet else (0.5,) * 3).view(1, 3, 1, 1)
             self.register_buffer(name, 255 * channels, persistent=False)
 
-    @property
-    def crops_per_item(self) -> int:
-        return 1
-
-    def training_set(self, samples: Samples, crops: Path, seed: int) -> Dataset:
-        return LabelledCrops(crops, samples, self.window, seed, self.settings.augment, self.settings.balance)
+    def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
+        return LabelledCrops(
+            data / "crops", samples, self.window, seed, self.settings.augmentation, self.settings.balance
+        )
 
     def inputs(self, images: Tensor) -> Tensor:
         """What the network reads of uint8 RGB images (N, 3, size, size)."""

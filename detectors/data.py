@@ -32,6 +32,7 @@ TRAIN, VAL = "train", "val"
 UNKNOWN_LABEL = -1
 
 _TEXT_COLUMNS = ("dataset", "shard", "video_id", "method", "split", "source_group")
+_NUMBER_COLUMNS = ("crop_row", "frame_index", "track_id")
 _MAX_OPEN_FILES = 256
 
 # first word of a seed: which choice the generator is for
@@ -60,11 +61,12 @@ class TextColumn:
 
 @dataclass(frozen=True)
 class Samples:
-    """Columns of samples tables (`schemas.SAMPLES`): 31 bytes a row, whatever the length of the ids.
+    """Columns of samples tables (`schemas.SAMPLES`): 39 bytes a row, whatever the length of the ids.
 
     Attributes:
         dataset, shard, video_id, method, split, source_group: Texts.
         crop_row: (N,) int32, row of the shard's crops file.
+        frame_index, track_id: (N,) int32; a track is one of its video.
         label: (N,) int8: 0 real, 1 fake, -1 unknown.
     """
 
@@ -75,6 +77,8 @@ class Samples:
     split: TextColumn
     source_group: TextColumn
     crop_row: np.ndarray
+    frame_index: np.ndarray
+    track_id: np.ndarray
     label: np.ndarray
 
     @classmethod
@@ -88,7 +92,8 @@ class Samples:
         table = pa.concat_tables(tables).unify_dictionaries().combine_chunks()
         texts = {name: _text_column(table[name]) for name in _TEXT_COLUMNS}
         label = table["label"].fill_null(UNKNOWN_LABEL).to_numpy()
-        return cls(**texts, crop_row=table["crop_row"].to_numpy(), label=label)
+        numbers = {name: table[name].to_numpy() for name in _NUMBER_COLUMNS}
+        return cls(**texts, **numbers, label=label)
 
     def __len__(self) -> int:
         return len(self.label)
@@ -104,7 +109,7 @@ class Samples:
 
 
 def _read(path: str | Path) -> pa.Table:
-    columns = [*_TEXT_COLUMNS, "crop_row", "label"]
+    columns = [*_TEXT_COLUMNS, *_NUMBER_COLUMNS, "label"]
     try:
         missing = [name for name in columns if name not in pq.read_schema(path).names]
         if missing:
@@ -187,13 +192,15 @@ class CropStore:
         root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
         samples: The samples that can be asked for.
         window: The detector's crop.
+        augmentation: Name of the chain that a crop goes through when it is read with a generator.
 
     Attributes:
         size: Side of the crops in pixels.
     """
 
-    def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
+    def __init__(self, root: str | Path, samples: Samples, window: CropWindow, augmentation: str = "none"):
         self.size = window.size
+        self._augmentation = augmentation
         self._root = Path(root)
         self._samples = samples
         self._window = window
@@ -203,15 +210,13 @@ class CropStore:
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_open": OrderedDict()}
 
-    def read(self, row: int, augment: np.random.Generator | None = None) -> np.ndarray:
+    def read(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
         """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
         image, box, crop_to_frame = self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
-        if augment is None:
+        if rng is None or self._augmentation == "none":
             return self._window.cut(image, box, crop_to_frame)
-        rotation, flip = draw_geometry(augment)
-        return augment_pixels(
-            self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), augment
-        )
+        rotation, flip = draw_geometry(rng)
+        return augment_pixels(self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), rng)
 
     def _file(self, name: str) -> CropRows:
         if self._process != os.getpid():
@@ -225,7 +230,19 @@ class CropStore:
         return self._open[name]
 
 
-class FaceCrops(Dataset):
+class ScoringSet(Dataset):
+    """What a detector scores: items of `image`, of one or more crops each.
+
+    Attributes:
+        item_of_sample: (N,) int64, the item whose score each sample gets.
+        crops_per_item: Crops that an item holds.
+    """
+
+    item_of_sample: np.ndarray
+    crops_per_item: int
+
+
+class FaceCrops(ScoringSet):
     """Samples one by one, as they are, for validation and prediction.
 
     Item i is `{"image": (3, size, size) uint8, "row": i}`. A batch of n is fetched at once, as
@@ -233,11 +250,12 @@ class FaceCrops(Dataset):
     """
 
     def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
-        self._samples = samples
+        self.item_of_sample = np.arange(len(samples))
+        self.crops_per_item = 1
         self._store = CropStore(root, samples, window)
 
     def __len__(self) -> int:
-        return len(self._samples)
+        return len(self.item_of_sample)
 
     def __getitem__(self, row: int) -> dict:
         return {"image": to_tensor(self._store.read(row)), "row": row}
@@ -262,21 +280,20 @@ class RealFakePairs(Dataset):
         methods: Names of the classes, `real` first.
         window: The detector's crop.
         seed: Of pairing and augmentation.
-        augment: Whether to augment.
+        augmentation: Name of the chain.
 
     Raises:
         UserError: There are no reals or no fakes.
     """
 
     def __init__(
-        self, root: str | Path, samples: Samples, methods: list[str], window: CropWindow, seed: int, augment: bool
+        self, root: str | Path, samples: Samples, methods: list[str], window: CropWindow, seed: int, augmentation: str
     ):
         self._reals, self._fakes = reals_and_fakes(samples, "a detector that learns from real-fake pairs needs both")
         class_of_code = np.array([methods.index(name) if name in methods else 0 for name in samples.method.names])
         self._class = class_of_code[samples.method.codes[self._fakes]]
-        self._store = CropStore(root, samples, window)
+        self._store = CropStore(root, samples, window, augmentation)
         self._seed = seed
-        self._augment = augment
 
     def __len__(self) -> int:
         return len(self._fakes)
@@ -297,8 +314,7 @@ class RealFakePairs(Dataset):
         """The fake and the real of an item, each `(size, size, 3)` uint8."""
         rng = np.random.default_rng([_PAIR, self._seed, epoch, index])
         real = self._reals[rng.integers(len(self._reals))]
-        augment = rng if self._augment else None
-        return self._store.read(self._fakes[index], augment), self._store.read(real, augment)
+        return self._store.read(self._fakes[index], rng), self._store.read(real, rng)
 
 
 def reals_and_fakes(samples: Samples, need: str) -> tuple[np.ndarray, np.ndarray]:

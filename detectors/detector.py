@@ -3,30 +3,78 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
+from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import torch
+import numpy as np
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow
-from detectors.data import Samples
-from detectors.settings import TrainSettings
+from detectors.data import FaceCrops, Samples, ScoringSet
+from detectors.settings import DetectorSettings
+
+
+@dataclass(frozen=True)
+class Training:
+    """What a detector is trained with.
+
+    Attributes:
+        train: Samples to learn from.
+        val: Samples to choose the best state on; may be empty.
+        data: Folder of the store: crops at `<data>/crops/<dataset>/<shard>.h5`, landmarks and masks likewise.
+        logs: Folder for the history, TensorBoard's files and checkpoints.
+        seed: Of every random choice.
+        device: `cpu` or `cuda:<number>`.
+        workers: Processes that read crops.
+        resume_from: Checkpoint to go on from, of the same training; None to begin.
+    """
+
+    train: Samples
+    val: Samples
+    data: Path
+    logs: Path
+    seed: int
+    device: str
+    workers: int
+    resume_from: Path | None = None
+
+
+@dataclass(frozen=True)
+class Fitted:
+    """What a training came to.
+
+    Attributes:
+        best: Of the state that is kept: `epoch`, losses (`train/<name>`) and metrics (`val/<level>_<metric>`), as
+            far as the detector has them.
+        val_scores: (N,) of the validation samples, by that state.
+        seconds: Of training, all its parts together.
+    """
+
+    best: dict[str, float]
+    val_scores: np.ndarray
+    seconds: float
 
 
 class Detector(nn.Module, ABC):
-    """One detector family: what it reads, what it learns from, and how it scores a face.
+    """One detector family: what it reads, how it learns, and how it scores a face.
+
+    What it has learned is its `state_dict`, of tensors.
 
     Args:
         settings: The family's settings, of its class `Settings`.
         methods: Names of the classes of the training set, `real` first.
         prediction_only: Leave out whatever `score` does not need.
+
+    Attributes:
+        aggregation: How a video's score comes from those of its samples unless the config says it, see
+            docs/evaluation.md.
     """
 
-    Settings: ClassVar[type[TrainSettings]] = TrainSettings
+    Settings: ClassVar[type[DetectorSettings]] = DetectorSettings
+    aggregation: ClassVar[str] = "mean"
 
-    def __init__(self, settings: TrainSettings, methods: list[str], *, prediction_only: bool = False):
+    def __init__(self, settings: DetectorSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__()
         self.settings = settings
         self.methods = methods
@@ -37,40 +85,54 @@ class Detector(nn.Module, ABC):
         """The detector's own crop of a face."""
         return CropWindow(margin=self.settings.margin, size=self.settings.size)
 
+    @property
+    def precision(self) -> str:
+        """Arithmetic on a GPU: `16-mixed`, `bf16-mixed` or `32-true`."""
+        return "32-true"
+
     @abstractmethod
-    def training_set(self, samples: Samples, crops: Path, seed: int) -> Dataset:
-        """The data set that training reads.
-
-        Its length is the number of items of a full epoch; an item is asked for as `(epoch, index)`, must depend
-        on nothing but these two and the seed, and is a dict of tensors and numbers.
-
-        Args:
-            samples: The training samples.
-            crops: Folder of the crops, `<crops>/<dataset>/<shard>.h5`.
-            seed: Of every random choice.
+    def fit(self, training: Training) -> Fitted:
+        """Learn, and end in the best state, on the CPU.
 
         Raises:
             UserError: The samples do not hold what this detector learns from.
         """
 
-    @property
-    @abstractmethod
-    def crops_per_item(self) -> int:
-        """Crops that an item of the training set holds; `samples_per_epoch` is counted in crops."""
+    def scoring_set(self, samples: Samples, data: Path) -> ScoringSet:
+        """What `score` reads of samples, as they are.
 
-    @abstractmethod
-    def losses(self, batch: dict) -> dict[str, Tensor]:
-        """Losses of a collated batch of training items, by name; `total`, the weighted sum, is minimised."""
+        Args:
+            samples: N samples, in any order.
+            data: Folder of the store.
+        """
+        return FaceCrops(data / "crops", samples, self.window)
 
     @abstractmethod
     def score(self, images: Tensor) -> Tensor:
-        """Probability (N,) in [0, 1], float32, that each face is fake.
+        """Probability (n,) in [0, 1], float32, that each item of the scoring set is fake.
 
         Args:
-            images: (N, 3, size, size) uint8 RGB, cut by `window`.
+            images: `image` of a batch of n items of the scoring set; (n, 3, size, size) uint8 RGB unless the family
+                reads something else than single crops.
         """
 
-    def optimizer(self) -> torch.optim.Optimizer:
-        """The optimiser of all trainable parameters; Adam unless the family says otherwise."""
-        parameters = [parameter for parameter in self.parameters() if parameter.requires_grad]
-        return torch.optim.Adam(parameters, lr=self.settings.learning_rate, weight_decay=self.settings.weight_decay)
+    def location_maps(self, images: Tensor) -> Tensor | None:
+        """(n, height, width) probabilities that each place is manipulated; None where a detector does not locate.
+
+        Args:
+            images: As for `score`.
+        """
+        return None
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        """Features (n, any) by name, for a picture of what the detector tells apart; none unless the family says so.
+
+        Args:
+            images: As for `score`.
+        """
+        return {}
+
+    @property
+    def cam_layer(self) -> nn.Module | None:
+        """The module whose feature maps (n, channels, height, width) lead to the score, for Grad-CAM; None without."""
+        return None

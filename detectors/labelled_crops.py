@@ -32,14 +32,16 @@ class LabelledCrops(Dataset):
         samples: Training samples.
         window: The detector's crop.
         seed: Of draws and augmentation.
-        augment: Whether to augment.
+        augmentation: Name of the chain.
         balance: One of `BALANCES`.
 
     Raises:
         UserError: There are no reals or no fakes.
     """
 
-    def __init__(self, root: str | Path, samples: Samples, window: CropWindow, seed: int, augment: bool, balance: str):
+    def __init__(
+        self, root: str | Path, samples: Samples, window: CropWindow, seed: int, augmentation: str, balance: str
+    ):
         reals, fakes = reals_and_fakes(samples, "this detector learns from both")
         self._length = len(reals) + len(fakes)
         self._label = samples.label
@@ -47,9 +49,8 @@ class LabelledCrops(Dataset):
         methods = samples.method.codes[fakes] if balance == "method" else np.zeros(len(fakes))
         self._reals, self._fakes = shuffle(reals), [shuffle(fakes[methods == code]) for code in np.unique(methods)]
         self._rows = np.sort(np.concatenate([reals, fakes])) if balance == "none" else None
-        self._store = CropStore(root, samples, window)
+        self._store = CropStore(root, samples, window, augmentation)
         self._seed = seed
-        self._augment = augment
 
     def __len__(self) -> int:
         return self._length
@@ -79,5 +80,4 @@ class LabelledCrops(Dataset):
         return int(fakes[(epoch * turns + turn) % len(fakes)])
 
     def _read(self, row: int, epoch: int, index: int) -> np.ndarray:
-        augment = np.random.default_rng([_AUGMENT, self._seed, epoch, index]) if self._augment else None
-        return self._store.read(row, augment)
+        return self._store.read(row, np.random.default_rng([_AUGMENT, self._seed, epoch, index]))

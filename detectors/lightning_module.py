@@ -5,7 +5,9 @@ from __future__ import annotations
 import logging
 import math
 import time
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import lightning as L
 import numpy as np
@@ -13,10 +15,14 @@ import pandas as pd
 import torch
 from torch import Tensor
 
+from detectors.aggregation import video_scores
 from detectors.data import Samples
-from detectors.detector import Detector
-from detectors.metrics import detection_metrics, equal_error_rate, video_scores
+from detectors.metrics import detection_metrics
+from detectors.optimizers import learning_rate_factor
 from preprocess.store import atomic_path
+
+if TYPE_CHECKING:
+    from detectors.network import NetworkDetector
 
 log = logging.getLogger("detectors")
 
@@ -28,39 +34,46 @@ _LOG_INTERVAL_SECONDS = 15.0
 
 
 class TrainingModule(L.LightningModule):
-    """Trains a detector; knows only the interface `Detector`.
+    """Trains a network; knows only its interface, `detectors.network.NetworkDetector`.
 
     Args:
         detector: What to train.
-        val_samples: Samples of the validation loader, in its order.
+        val_samples: Samples to validate on.
+        data: Folder of the store.
         seed: Of dropout and of whatever else draws from PyTorch's generator; each epoch starts from it anew,
             which makes a training that is resumed after an epoch equal to one that was never interrupted.
         csv: The history is written there after each epoch.
 
     Attributes:
-        history: One dict per epoch: epoch (from 0), seconds, the mean of each loss as `train/<name>`, the metrics as
-            `val/<level>_<metric>` and the thresholds at the equal error rate, `val/<level>_threshold`.
+        history: One dict per epoch: epoch (from 0), seconds, the mean of each loss as `train/<name>` and the metrics as
+            `val/<level>_<metric>`.
+        val_set: What the validation loader reads.
     """
 
-    def __init__(self, detector: Detector, val_samples: Samples, seed: int, csv: Path):
+    def __init__(self, detector: NetworkDetector, val_samples: Samples, data: Path, seed: int, csv: Path):
         super().__init__()
         self.detector = detector
         self.history: list[dict] = []
+        self.val_set = detector.scoring_set(val_samples, data)
         self._val_samples = val_samples
         self._seed = seed
         self._csv = csv
         self._scores: list[Tensor] = []
+        self._val_scores = np.empty(0, np.float32)
         self._loss_sums: dict[str, Tensor] = {}
         self._n_batches = 0
         self._epoch_begin = 0.0
         self._val_metrics: dict[str, float] = {}
 
-    def configure_optimizers(self) -> torch.optim.Optimizer:
-        return self.detector.optimizer()
+    def configure_optimizers(self) -> dict:
+        optimizer = self.detector.optimizer()
+        factor = partial(learning_rate_factor, self.detector.settings)
+        return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
 
     def on_train_epoch_start(self) -> None:
         (epoch_seed,) = np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)
         torch.manual_seed(int(epoch_seed))
+        self.detector.start_epoch(self.current_epoch)
         self._loss_sums, self._n_batches = {}, 0
         self._epoch_begin = time.monotonic()
 
@@ -80,8 +93,8 @@ class TrainingModule(L.LightningModule):
         self._scores.append(self.detector.score(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
-        scores = torch.cat(self._scores).float().cpu().numpy()
-        self._val_metrics = validation_metrics(self._val_samples, scores)
+        self._val_scores = torch.cat(self._scores).float().cpu().numpy()[self.val_set.item_of_sample]
+        self._val_metrics = validation_metrics(self._val_samples, self._val_scores, self.detector.aggregation)
         self.log_dict(self._val_metrics)
 
     def on_train_epoch_end(self) -> None:
@@ -99,24 +112,26 @@ class TrainingModule(L.LightningModule):
 
     def on_save_checkpoint(self, checkpoint: dict) -> None:
         checkpoint["history"] = self.history
+        checkpoint["val_scores"] = torch.from_numpy(self._val_scores)
 
     def on_load_checkpoint(self, checkpoint: dict) -> None:
         self.history = checkpoint["history"]
 
 
-def validation_metrics(samples: Samples, scores: np.ndarray) -> dict[str, float]:
-    """Metrics of both levels that need no threshold, the thresholds at the equal error rate, and `val/selection`.
+def validation_metrics(samples: Samples, scores: np.ndarray, aggregation: str) -> dict[str, float]:
+    """Metrics of both levels that need no threshold, and `val/selection`.
 
     Args:
         samples: N samples.
         scores: (N,) their probabilities of being fake.
+        aggregation: How a video's score comes from its samples', see `aggregation.video_scores`.
     """
-    frames = pd.DataFrame({"video_id": samples.video_id.codes, "label": samples.label, "score": scores})
+    columns = {"video_id": samples.video_id.codes, "frame_index": samples.frame_index}
+    frames = pd.DataFrame({**columns, "label": samples.label, "score": scores})
     metrics = {}
-    for level, table in (("frame", frames), ("video", video_scores(frames))):
+    for level, table in (("frame", frames), ("video", video_scores(frames, aggregation))):
         values = detection_metrics(table["label"], table["score"], threshold=math.nan)
         metrics |= {f"val/{level}_{name}": values[name] for name in ("auc", "ap", "eer", "log_loss")}
-        metrics[f"val/{level}_threshold"] = equal_error_rate(table["label"], table["score"])[1]
     metrics[SELECTION] = metrics["val/video_auc"] + _FRAME_AUC_WEIGHT * metrics["val/frame_auc"]
     return metrics
 

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data import FaceCrops, Samples, default_workers, make_loader
+from detectors.data import Samples, default_workers, make_loader
 from detectors.detector import Detector
 from detectors.registry import load_detector
 from preprocess import versions
@@ -23,18 +23,19 @@ from preprocess.store import Origin, read_origin, read_table, write_table
 log = logging.getLogger("detectors")
 
 SPLITS = ("train", "val", "test", "all")
+SAMPLE_COLUMNS = [name for name in PREDICTIONS.names if name != "score"]
 _AUTOCAST = {"16-mixed": torch.float16, "bf16-mixed": torch.bfloat16}
 
 
 def predict_samples(
-    detector: Detector, samples: Samples, crops: Path, *, batch_size: int, workers: int, device: str
+    detector: Detector, samples: Samples, data: Path, *, batch_size: int, workers: int, device: str
 ) -> np.ndarray:
     """Probability (N,) float32 that each sample is fake, in the order of the samples.
 
     Args:
         detector: In evaluation mode.
         samples: N samples, best in the order of the store, so that files are read from front to back.
-        crops: Folder of the crops.
+        data: Folder of the store.
         batch_size: Crops at a time.
         workers: Processes that read crops.
         device: PyTorch device. A GPU computes in the precision of the training.
@@ -43,22 +44,23 @@ def predict_samples(
         return np.empty(0, np.float32)
     on_gpu = device != "cpu"
     detector = detector.to(device)
+    scoring_set = detector.scoring_set(samples, data)
     loader = make_loader(
-        FaceCrops(crops, samples, detector.window), batch_size=batch_size, workers=workers, pin_memory=on_gpu
+        scoring_set, batch_size=max(1, batch_size // scoring_set.crops_per_item), workers=workers, pin_memory=on_gpu
     )
-    half = _AUTOCAST.get(detector.settings.precision) if on_gpu else None
+    half = _AUTOCAST.get(detector.precision) if on_gpu else None
     scores = []
     with torch.inference_mode(), torch.autocast(device.split(":")[0], dtype=half, enabled=half is not None):
         for batch in progress(loader, total=len(loader), description="score faces", unit="step"):
             scores.append(detector.score(batch["image"].to(device, non_blocking=True)).float().cpu())
-    return torch.cat(scores).numpy()
+    return torch.cat(scores).numpy()[scoring_set.item_of_sample]
 
 
 def predict_dataset(
     *,
     checkpoint: Path,
     samples: Path,
-    crops: Path,
+    data: Path,
     split: str,
     output: Path,
     batch_size: int = 64,
@@ -67,13 +69,12 @@ def predict_dataset(
 ) -> pa.Table:
     """Score the samples of a split and write them as `schemas.PREDICTIONS`, in the order of the samples table.
 
-    The file's origin holds, as `settings`: experiment, seed, detector, split, train (names of the training
-    data sets), frame_threshold and video_threshold (null when there was no validation).
+    The file's origin holds what `predictions_origin` says.
 
     Args:
         checkpoint: What training wrote.
         samples: Samples table of one data set.
-        crops: Folder of the crops, `<crops>/<dataset>/<shard>.h5`.
+        data: Folder of the store, crops at `<data>/crops/<dataset>/<shard>.h5`.
         split: train, val, test, or all for the whole data set.
         output: Parquet file to write.
         batch_size: Crops at a time.
@@ -92,7 +93,7 @@ def predict_dataset(
     device = pick_device(device)
     detector, trained = load_detector(checkpoint)
     torch.set_num_threads(detector.settings.cpu_threads)
-    table = read_table(samples, [name for name in PREDICTIONS.names if name != "score"])
+    table = read_table(samples, SAMPLE_COLUMNS)
     dataset = read_origin(samples).dataset
     columns = Samples.read([samples])
     if split != "all":
@@ -101,15 +102,34 @@ def predict_dataset(
     if not len(columns):
         log.warning("data set %s has no samples in the split %r: the predictions are empty", dataset, split)
     workers = default_workers(threads, device)
-    scores = predict_samples(detector, columns, crops, batch_size=batch_size, workers=workers, device=device)
+    scores = predict_samples(detector, columns, data, batch_size=batch_size, workers=workers, device=device)
     table = table.append_column("score", pa.array(scores, pa.float32()))
+    write_table(
+        output, table, PREDICTIONS, predictions_origin(dataset, "predict", trained, detector.aggregation, split)
+    )
+    return table
+
+
+def predictions_origin(dataset: str, stage: str, trained: dict, aggregation: str, split: str) -> Origin:
+    """Origin of a table of predictions.
+
+    Its settings are experiment, seed, detector, train (names of the training data sets), frame_threshold and
+    video_threshold (null when there was no validation), aggregation and split.
+
+    Args:
+        dataset: Of the samples.
+        stage: predict, or validate for what training scored.
+        trained: The facts of a detector file, see `registry.load_detector`.
+        aggregation: The detector's own.
+        split: Of the samples.
+    """
     settings = {
         **{key: trained[key] for key in ("experiment", "seed", "detector", "train")},
         **{f"{level}_threshold": value for level, value in trained["thresholds"].items()},
+        "aggregation": aggregation,
         "split": split,
     }
-    write_table(output, table, PREDICTIONS, Origin(dataset, "predict", settings_json(settings), versions.PREDICT))
-    return table
+    return Origin(dataset, stage, settings_json(settings), versions.PREDICT)
 
 
 def main() -> None:
@@ -117,7 +137,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--checkpoint", required=True, type=Path, help="trained detector")
     parser.add_argument("--samples", required=True, type=Path, help="samples of the data set (Parquet)")
-    parser.add_argument("--crops", required=True, type=Path, help="folder of crops, <dataset>/<shard>.h5")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the store, crops/<dataset>/<shard>.h5")
     parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--batch-size", type=int, default=64)

@@ -1,4 +1,4 @@
-"""The detector families by name, and reading a trained one back."""
+"""The classes of the detector families, and reading a trained detector back."""
 
 from __future__ import annotations
 
@@ -10,15 +10,10 @@ from pathlib import Path
 import torch
 
 from detectors.detector import Detector
+from detectors.families import FAMILIES
+from detectors.settings import NetworkSettings
 from preprocess.cli import UserError
 from preprocess.settings import load_settings
-
-# name in the config: module and class; a module is imported when its family is asked for
-FAMILIES = {
-    "ucf": ("detectors.ucf", "Ucf"),
-    "classifier": ("detectors.classifier", "Classifier"),
-    "spsl": ("detectors.spsl", "Spsl"),
-}
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -29,8 +24,7 @@ def detector_class(name: str) -> type[Detector]:
     """
     if name not in FAMILIES:
         raise UserError(f"detector {name!r} is unknown; allowed: {', '.join(sorted(FAMILIES))}")
-    module, attribute = FAMILIES[name]
-    return getattr(importlib.import_module(module), attribute)
+    return getattr(importlib.import_module(FAMILIES[name].module), FAMILIES[name].class_name)
 
 
 def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[Detector, dict]:
@@ -54,8 +48,10 @@ def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[De
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(f"cannot read the detector {path}: {error}. Run train_detector for it again") from error
     settings = load_settings(family.Settings, checkpoint["settings"])
-    # the weights come from the file: nothing may be fetched for them
-    detector = family(dataclasses.replace(settings, pretrained=False), methods, prediction_only=prediction_only)
+    if isinstance(settings, NetworkSettings):
+        # the weights come from the file: nothing may be fetched for them
+        settings = dataclasses.replace(settings, pretrained=False)
+    detector = family(settings, methods, prediction_only=prediction_only)
     needed = detector.state_dict().keys()
     missing = sorted(needed - state.keys())
     if missing:

@@ -17,7 +17,7 @@ from torch import Tensor
 
 from detectors.backbones import add_input_channel
 from detectors.classifier import Classifier, ClassifierSettings
-from detectors.settings import TrainSettings
+from detectors.settings import NetworkSettings
 from preprocess.settings import setting
 
 # Below this amplitude, of pixels from 0 to 1, a frequency is rounding error and its phase means nothing.
@@ -40,7 +40,7 @@ class SpslSettings(ClassifierSettings):
 class Spsl(Classifier):
     """See the module."""
 
-    Settings: ClassVar[type[TrainSettings]] = SpslSettings
+    Settings: ClassVar[type[NetworkSettings]] = SpslSettings
     settings: SpslSettings
 
     def __init__(self, settings: SpslSettings, methods: list[str], *, prediction_only: bool = False):

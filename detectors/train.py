@@ -13,45 +13,35 @@ import importlib
 import json
 import logging
 import math
-import pickle
 import platform
 import shutil
-import sys
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 
 import lightning as L
 import numpy as np
+import pyarrow as pa
 import torch
-from lightning.pytorch.callbacks import ModelCheckpoint
-from lightning.pytorch.loggers import TensorBoardLogger
-from lightning.pytorch.plugins.io import TorchCheckpointIO
 
-from detectors.data import (
-    EpochSampler,
-    FaceCrops,
-    Samples,
-    default_workers,
-    draw_rows,
-    make_loader,
-    split_for_training,
-    training_methods,
-)
-from detectors.detector import Detector
-from detectors.lightning_module import SELECTION, ProgressLines, TrainingModule
-from detectors.registry import FAMILIES, detector_class
-from detectors.settings import TrainSettings
+from detectors.aggregation import video_scores
+from detectors.data import Samples, default_workers, draw_rows, split_for_training, training_methods
+from detectors.detector import Training
+from detectors.families import FAMILIES
+from detectors.metrics import equal_error_rate
+from detectors.predict import SAMPLE_COLUMNS, predictions_origin
+from detectors.registry import detector_class
+from detectors.settings import DetectorSettings
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, run_command
 from preprocess.device import pick_device
+from preprocess.schemas import PREDICTIONS
 from preprocess.settings import load_settings, settings_json
-from preprocess.store import atomic_path, read_origin
+from preprocess.store import atomic_path, read_origin, read_table, write_table
 
 log = logging.getLogger("detectors")
 
-_LIBRARIES = ("torch", "lightning", "timm", "numpy", "cv2", "h5py", "pyarrow")
+_LIBRARIES = ("torch", "lightning", "timm", "sklearn", "numpy", "cv2", "h5py", "pyarrow")
 
 
 def train_detector(
@@ -60,7 +50,7 @@ def train_detector(
     detector: str,
     seed: int,
     samples: Sequence[Path],
-    crops: Path,
+    data: Path,
     settings: str | dict,
     output: Path,
     logs: Path,
@@ -70,15 +60,16 @@ def train_detector(
 ) -> dict:
     """Train one seed of an experiment.
 
-    Writes `output` (see `registry.load_detector`), `summary.json` beside the folder of logs, and in that
-    folder `metrics.csv` (a row per epoch), TensorBoard's files and `checkpoints/{last,best}.ckpt`.
+    Writes `output` (see `registry.load_detector`), beside the folder of logs `summary.json` and `validation.parquet`
+    (what the detector says of the validation samples, `schemas.PREDICTIONS`), and in that folder, for a network,
+    `metrics.csv` (a row per epoch), TensorBoard's files and `checkpoints/{last,best}.ckpt`.
 
     Args:
         experiment: Its name.
         detector: Name of the family.
         seed: Of initial weights, order, pairs, augmentation and dropout; not negative.
         samples: Samples tables of the training data sets.
-        crops: Folder of the crops, `<crops>/<dataset>/<shard>.h5`.
+        data: Folder of the store: crops at `<data>/crops/<dataset>/<shard>.h5`, landmarks and masks likewise.
         settings: Settings of the family as JSON or dict.
         output: The detector to write.
         logs: Folder; a killed training goes on from here.
@@ -99,7 +90,8 @@ def train_detector(
         workers = default_workers(threads, device)
     torch.set_num_threads(options.cpu_threads)
     table = Samples.read(samples)
-    train_samples, val_samples = _training_and_validation(table, options, seed)
+    train_rows, val_rows = _training_and_validation(table, options, seed)
+    train_samples, val_samples = table[train_rows], table[val_rows]
     methods = training_methods(train_samples)
 
     fingerprint = {
@@ -113,11 +105,10 @@ def train_detector(
 
     L.seed_everything(seed, workers=True, verbose=False)
     model = family(options, methods)
-    module = TrainingModule(model, val_samples, seed, logs / "metrics.csv")
-    _fit(module, model, train_samples, val_samples, options, crops, logs, resume_from, device, workers, seed)
+    fitted = model.fit(Training(train_samples, val_samples, data, logs, seed, device, workers, resume_from))
 
-    best = _best_checkpoint(logs / "checkpoints")
-    best_epoch = best["history"][-1]
+    validation = pa.concat_tables([read_table(path, SAMPLE_COLUMNS) for path in samples]).take(pa.array(val_rows))
+    validation = validation.append_column("score", pa.array(fitted.val_scores, pa.float32()))
     detector_file = {
         "experiment": experiment,
         "seed": seed,
@@ -125,12 +116,8 @@ def train_detector(
         "settings": dataclasses.asdict(options),
         "methods": methods,
         "train": sorted(read_origin(path).dataset for path in samples),
-        "thresholds": {level: _or_none(best_epoch.get(f"val/{level}_threshold")) for level in ("frame", "video")},
-        "state_dict": {
-            key.removeprefix("detector."): value
-            for key, value in best["state_dict"].items()
-            if key.startswith("detector.")
-        },
+        "thresholds": validation_thresholds(validation, model.aggregation),
+        "state_dict": model.state_dict(),
     }
     with atomic_path(output) as temporary, open(temporary, "wb") as file:
         # through a file object, since torch.save writes the name of a path into the file
@@ -144,20 +131,39 @@ def train_detector(
         "thresholds": detector_file["thresholds"],
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
         "device": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor() or "cpu",
-        "training_seconds": round(sum(row["seconds"] for row in module.history), 3),
-        "best_epoch": best_epoch["epoch"],
-        "best": {name: _or_none(value) for name, value in best_epoch.items()},
+        "training_seconds": round(fitted.seconds, 3),
+        "best_epoch": fitted.best.get("epoch"),
+        "best": {name: _or_none(value) for name, value in fitted.best.items()},
         "counts": [*_counts(train_samples, "train"), *_counts(val_samples, "val")],
         "stage_versions": {name: value for name, value in vars(versions).items() if name.isupper()},
         "libraries": {name: importlib.import_module(name).__version__ for name in _LIBRARIES},
         "python": platform.python_version(),
     }
+    write_table(
+        logs.parent / "validation.parquet",
+        validation,
+        PREDICTIONS,
+        predictions_origin("+".join(detector_file["train"]), "validate", detector_file, model.aggregation, "val"),
+    )
     with atomic_path(logs.parent / "summary.json") as temporary:
         temporary.write_text(json.dumps(summary, indent=2) + "\n")
     return summary
 
 
-def _training_and_validation(samples: Samples, settings: TrainSettings, seed: int) -> tuple[Samples, Samples]:
+def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, float | None]:
+    """The thresholds at the equal error rate, `frame` and `video`; None without validation samples of both classes.
+
+    Args:
+        validation: Scored samples (`schemas.PREDICTIONS`).
+        aggregation: How a video's score comes from its samples', see `aggregation.video_scores`.
+    """
+    frames = validation.to_pandas()
+    tables = {"frame": frames, "video": video_scores(frames, aggregation)}
+    return {level: _or_none(equal_error_rate(table["label"], table["score"])[1]) for level, table in tables.items()}
+
+
+def _training_and_validation(samples: Samples, settings: DetectorSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the samples to train on, and those drawn to validate on."""
     train_rows, val_rows = split_for_training(samples, settings.val_share)
     if not len(train_rows):
         found = ", ".join(f"{split} {int(samples.split.equals(split).sum())}" for split in samples.split.names)
@@ -168,7 +174,8 @@ def _training_and_validation(samples: Samples, settings: TrainSettings, seed: in
     for code in np.unique(samples.dataset.codes):
         if not (samples.dataset.codes[train_rows] == code).any():
             log.warning("data set %s has no samples to train on", samples.dataset.names[code])
-    val = samples[draw_rows(val_rows, settings.val_samples, seed)]
+    val_rows = draw_rows(val_rows, settings.val_samples, seed)
+    val = samples[val_rows]
     if len(np.unique(val.label)) < 2:
         log.warning(
             "the validation samples hold %d real and %d fake crops: the last epoch is kept instead of the best, and "
@@ -176,7 +183,7 @@ def _training_and_validation(samples: Samples, settings: TrainSettings, seed: in
             int((val.label == 0).sum()),
             int((val.label == 1).sum()),
         )
-    return samples[train_rows], val
+    return train_rows, val_rows
 
 
 def _prepare_checkpoints(folder: Path, fingerprint: dict) -> Path | None:
@@ -192,109 +199,6 @@ def _prepare_checkpoints(folder: Path, fingerprint: dict) -> Path | None:
     with atomic_path(note) as temporary:
         temporary.write_text(text)
     return None
-
-
-def _fit(
-    module: TrainingModule,
-    model: Detector,
-    train_samples: Samples,
-    val_samples: Samples,
-    settings: TrainSettings,
-    crops: Path,
-    logs: Path,
-    resume_from: Path | None,
-    device: str,
-    workers: int,
-    seed: int,
-) -> None:
-    on_gpu = device != "cpu"
-    train_set = model.training_set(train_samples, crops, seed)
-    n_drawn = settings.samples_per_epoch and max(1, settings.samples_per_epoch // model.crops_per_item)
-    sampler = EpochSampler(len(train_set), n_drawn, seed)
-    if resume_from:
-        # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
-        sampler.set_epoch(_finished_epochs(resume_from))
-    train_loader = make_loader(
-        train_set,
-        batch_size=settings.batch_size,
-        workers=workers,
-        sampler=sampler,
-        pin_memory=on_gpu,
-    )
-    val_loader = make_loader(
-        FaceCrops(crops, val_samples, model.window),
-        batch_size=settings.batch_size * model.crops_per_item,
-        workers=workers,
-        pin_memory=on_gpu,
-    )
-    checkpoints = {"dirpath": logs / "checkpoints", "save_on_train_epoch_end": True, "enable_version_counter": False}
-    callbacks: list[L.Callback] = []
-    has_choice = len(np.unique(val_samples.label)) == 2
-    if has_choice:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=SELECTION, mode="max", **checkpoints))
-    # after the best, which its state holds
-    callbacks.append(ModelCheckpoint(filename="last", **checkpoints))
-    interactive = sys.stderr.isatty()
-    if not interactive:
-        callbacks.append(ProgressLines())
-    logger = TensorBoardLogger(logs, name="tensorboard", version="", default_hp_metric=False)
-    logger.log_hyperparams({**dataclasses.asdict(settings), "seed": seed})
-    # Lightning's own lines tell nothing that this module does not log
-    logging.getLogger("lightning").setLevel(logging.WARNING)
-    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
-        warnings.filterwarnings("ignore", message=".*LeafSpec")
-        # without validation samples this module has said so itself
-        warnings.filterwarnings("ignore", message="You defined a `validation_step`")
-        # one process trains, which Snakemake has started where it belongs
-        warnings.filterwarnings("ignore", message="The `srun` command is available")
-        # the number of workers follows --threads
-        warnings.filterwarnings("ignore", message=".*does not have many workers")
-        warnings.filterwarnings("ignore", message="The number of training batches")
-        trainer = L.Trainer(
-            max_epochs=settings.epochs,
-            accelerator="gpu" if on_gpu else "cpu",
-            devices=[int(device.partition(":")[2] or 0)] if on_gpu else 1,
-            precision=settings.precision if on_gpu else "32-true",
-            deterministic="warn",
-            logger=logger,
-            callbacks=callbacks,
-            plugins=[WholeCheckpoints()],
-            enable_progress_bar=interactive,
-            enable_model_summary=False,
-            num_sanity_val_steps=0,
-            log_every_n_steps=10,
-        )
-        trainer.fit(module, train_loader, val_loader if len(val_samples) else None, ckpt_path=resume_from)
-
-
-class WholeCheckpoints(TorchCheckpointIO):
-    """Checkpoints that are there whole or not at all, whenever the training is killed.
-
-    Lightning's own way is to write to the system's temporary folder and to copy the file from there, unless both are
-    on one file system.
-    """
-
-    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: None = None) -> None:
-        """Write a checkpoint beside its place, then move it there."""
-        with atomic_path(path) as temporary, open(temporary, "wb") as file:
-            torch.save(checkpoint, file)
-
-
-def _finished_epochs(checkpoint: Path) -> int:
-    try:
-        return len(torch.load(checkpoint, mmap=True, weights_only=True)["history"])
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(
-            f"cannot go on from {checkpoint}, which is no checkpoint of this training: {error}. Delete the folder "
-            f"{checkpoint.parent} to train from the beginning"
-        ) from error
-
-
-def _best_checkpoint(folder: Path) -> dict:
-    best = folder / "best.ckpt"
-    return torch.load(best if best.is_file() else folder / "last.ckpt", map_location="cpu", weights_only=True)
 
 
 def _counts(samples: Samples, part: str) -> list[dict]:
@@ -335,8 +239,8 @@ def main() -> None:
     parser.add_argument("--detector", required=True, help=f"family: {', '.join(sorted(FAMILIES))}")
     parser.add_argument("--seed", type=_seed, default=0)
     parser.add_argument("--samples", required=True, nargs="+", type=Path, help="samples of the training data sets")
-    parser.add_argument("--crops", required=True, type=Path, help="folder of crops, <dataset>/<shard>.h5")
-    parser.add_argument("--settings", default="{}", help=f"JSON; shared defaults: {settings_json(TrainSettings())}")
+    parser.add_argument("--data", required=True, type=Path, help="folder of the store, <stage>/<dataset>/<shard>")
+    parser.add_argument("--settings", default="{}", help=f"JSON; shared defaults: {settings_json(DetectorSettings())}")
     parser.add_argument("--output", required=True, type=Path, help="detector to write")
     parser.add_argument("--logs", required=True, type=Path, help="folder of logs and checkpoints")
     parser.add_argument("--threads", type=int, default=1)

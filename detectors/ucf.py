@@ -24,8 +24,8 @@ from torch.utils.data import Dataset
 
 from detectors.backbones import Backbone
 from detectors.data import RealFakePairs, Samples
-from detectors.detector import Detector
-from detectors.settings import TrainSettings
+from detectors.network import NetworkDetector
+from detectors.settings import NetworkSettings
 from preprocess.settings import setting
 
 _DECODER_STAGES = 3
@@ -33,7 +33,7 @@ _EPSILON = 1e-5
 
 
 @dataclass(frozen=True)
-class UcfSettings(TrainSettings):
+class UcfSettings(NetworkSettings):
     """Settings of UCF; the defaults are the paper's."""
 
     channels: int = setting(
@@ -64,10 +64,10 @@ class Features(NamedTuple):
     common: Tensor
 
 
-class Ucf(Detector):
+class Ucf(NetworkDetector):
     """See the module. With `prediction_only` there is a forgery encoder, the common branch and its head."""
 
-    Settings: ClassVar[type[TrainSettings]] = UcfSettings
+    Settings: ClassVar[type[NetworkSettings]] = UcfSettings
     settings: UcfSettings
 
     def __init__(self, settings: UcfSettings, methods: list[str], *, prediction_only: bool = False):
@@ -86,8 +86,8 @@ class Ucf(Detector):
     def crops_per_item(self) -> int:
         return 2
 
-    def training_set(self, samples: Samples, crops: Path, seed: int) -> Dataset:
-        return RealFakePairs(crops, samples, self.methods, self.window, seed, self.settings.augment)
+    def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
+        return RealFakePairs(data / "crops", samples, self.methods, self.window, seed, self.settings.augmentation)
 
     def features(self, images: Tensor) -> Features:
         """Content, specific and common features of uint8 images (N, 3, size, size)."""

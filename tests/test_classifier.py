@@ -169,7 +169,7 @@ def training_samples(store):
 
 def drawn(store, balance, epoch, **options):
     samples = training_samples(store)
-    values = {"window": WINDOW, "seed": 5, "augment": False} | options
+    values = {"window": WINDOW, "seed": 5, "augmentation": "none"} | options
     crops = LabelledCrops(store[1], samples, balance=balance, **values)
     return samples, [crops.row(epoch, index) for index in range(len(crops))]
 
@@ -199,7 +199,7 @@ def test_balanced_an_epoch_has_as_many_reals_as_fakes_and_reads_all_in_the_end(s
 
 def test_items_and_batches_agree_and_workers_change_nothing(store):
     samples = training_samples(store)
-    crops = LabelledCrops(store[1], samples, WINDOW, 5, augment=True, balance="method")
+    crops = LabelledCrops(store[1], samples, WINDOW, 5, augmentation="ucf", balance="method")
     items = [(2, index) for index in range(6)]
     batch = crops.__getitems__(items)
     for position, item in enumerate(items):
@@ -213,7 +213,7 @@ def test_items_and_batches_agree_and_workers_change_nothing(store):
 def test_both_kinds_are_needed(tmp_path):
     path, crops = make_store(tmp_path, "reals", methods=("real",))
     with pytest.raises(UserError, match=r"0 fake crops of reals.*add a data set"):
-        LabelledCrops(crops, Samples.read([path]), WINDOW, 0, augment=False, balance="none")
+        LabelledCrops(crops, Samples.read([path]), WINDOW, 0, augmentation="none", balance="none")
 
 
 @pytest.mark.parametrize("detector", ["classifier", "spsl"])
@@ -226,8 +226,8 @@ def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
         device="cpu",
         workers=0,
         samples=[store[0]],
-        crops=store[1],
-        settings=settings | {"augment": False, "balance": "label"},
+        data=store[1].parent,
+        settings=settings | {"augmentation": "none", "balance": "label"},
         output=tmp_path / "detector.ckpt",
         logs=tmp_path / "logs",
     )
@@ -237,7 +237,7 @@ def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
     predict_dataset(
         checkpoint=tmp_path / "detector.ckpt",
         samples=store[0],
-        crops=store[1],
+        data=store[1].parent,
         split="test",
         output=output,
         device="cpu",

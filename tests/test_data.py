@@ -37,10 +37,10 @@ def pattern(height: int, width: int) -> np.ndarray:
     return np.stack([columns, rows, np.full_like(rows, 99)], axis=-1).astype(np.uint8)
 
 
-def pairs_of(root, seed=0, augment=True):
+def pairs_of(root, seed=0, augmentation="ucf"):
     path, crops = make_store(root)
     samples = Samples.read([path])
-    return RealFakePairs(crops, samples, training_methods(samples), CropWindow(0.1, 32), seed, augment)
+    return RealFakePairs(crops, samples, training_methods(samples), CropWindow(0.1, 32), seed, augmentation)
 
 
 def test_samples_hold_the_table_column_by_column(tmp_path):
@@ -212,7 +212,7 @@ def test_batches_hold_the_items(tmp_path):
     path, crops = make_store(tmp_path)
     samples = Samples.read([path])
     faces = FaceCrops(crops, samples, CropWindow(0.1, 32))
-    for dataset, asked in ((faces, [3, 0, 7]), (pairs_of(tmp_path, augment=True), [(2, 5), (0, 5), (2, 1)])):
+    for dataset, asked in ((faces, [3, 0, 7]), (pairs_of(tmp_path), [(2, 5), (0, 5), (2, 1)])):
         batch, joined = dataset.__getitems__(asked), default_collate([dataset[one] for one in asked])
         assert batch.keys() == joined.keys()
         for key, values in joined.items():
@@ -254,7 +254,7 @@ def test_pairs_join_each_fake_with_changing_reals(tmp_path):
     path, crops = make_store(tmp_path)
     samples = Samples.read([path])
     window = CropWindow(0.0, 40)
-    pairs = RealFakePairs(crops, samples, ["real", "columns", "stripes"], window, 0, augment=False)
+    pairs = RealFakePairs(crops, samples, ["real", "columns", "stripes"], window, 0, augmentation="none")
     faces = FaceCrops(crops, samples, window)
     fakes, reals = np.flatnonzero(samples.label == 1), np.flatnonzero(samples.label == 0)
     assert len(pairs) == len(fakes)

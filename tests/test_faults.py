@@ -135,7 +135,7 @@ def test_a_training_tells_of_a_full_disc(tmp_path):
     (tmp_path / "full").mkdir()
     done = run_stage(
         "detectors.train",
-        *("--experiment", "one", "--detector", "ucf", "--samples", samples, "--crops", crops),
+        *("--experiment", "one", "--detector", "ucf", "--samples", samples, "--data", crops.parent),
         *("--settings", json.dumps(TINY_UCF), "--output", tmp_path / "full/detector.ckpt"),
         *("--logs", tmp_path / "full/logs"),
         setup=small_disc(tmp_path / "full", 1_000_000),

@@ -46,7 +46,7 @@ def train(store, folder, *, settings=None, samples=None, **options):
     return train_detector(
         **values,
         samples=samples or [store[0]],
-        crops=store[1],
+        data=store[1].parent,
         settings=SETTINGS | (settings or {}),
         output=folder / "detector.ckpt",
         logs=folder / "logs",
@@ -105,7 +105,7 @@ def fit_and_die(trainer, *arguments, **values):
 L.Trainer.fit = fit_and_die
 if moment == "in a checkpoint":
     torch.save = kill_in_checkpoint
-paths = {name: train.Path(options.pop(name)) for name in ("crops", "output", "logs")}
+paths = {name: train.Path(options.pop(name)) for name in ("data", "output", "logs")}
 train.train_detector(**options, **paths)
 """
 
@@ -113,7 +113,7 @@ train.train_detector(**options, **paths)
 @pytest.mark.parametrize("moment", ["in an epoch", "in a checkpoint", "after the last epoch"])
 def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undisturbed, tmp_path, caplog, moment):
     options = {"experiment": "exp", "detector": "ucf", "seed": 3, "device": "cpu", "workers": 2, "settings": SETTINGS}
-    paths = {"crops": store[1], "output": tmp_path / "detector.ckpt", "logs": tmp_path / "logs"}
+    paths = {"data": store[1].parent, "output": tmp_path / "detector.ckpt", "logs": tmp_path / "logs"}
     options |= {"samples": [str(store[0])]} | {name: str(path) for name, path in paths.items()}
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_TRAINING, json.dumps(options), moment],
@@ -181,10 +181,10 @@ def _whole(folder):
 
 def test_it_learns_what_makes_a_fake_and_predicts_in_table_order(store, tmp_path):
     samples, crops = store
-    summary = train(store, tmp_path, settings={"epochs": 12, "augment": False})
+    summary = train(store, tmp_path, settings={"epochs": 12, "augmentation": "none"})
     assert summary["best"]["val/video_auc"] == 1
     output = tmp_path / "predictions.parquet"
-    options = {"checkpoint": tmp_path / "detector.ckpt", "samples": samples, "crops": crops, "device": "cpu"}
+    options = {"checkpoint": tmp_path / "detector.ckpt", "samples": samples, "data": crops.parent, "device": "cpu"}
     predict_dataset(**options, split="test", output=output, batch_size=5)
     rows = read_rows(output)
     expected = [row for row in read_rows(samples) if row["split"] == "test"]
@@ -202,6 +202,7 @@ def test_it_learns_what_makes_a_fake_and_predicts_in_table_order(store, tmp_path
         "detector": "ucf",
         "train": ["tiny"],
         "split": "test",
+        "aggregation": "mean",
         "frame_threshold": summary["thresholds"]["frame"],
         "video_threshold": summary["thresholds"]["video"],
     }
@@ -215,7 +216,7 @@ def test_a_split_without_samples_gives_an_empty_table(undisturbed, tmp_path, cap
     predict_dataset(
         checkpoint=undisturbed / "detector.ckpt",
         samples=samples,
-        crops=crops,
+        data=crops.parent,
         split="test",
         output=output,
         device="cpu",

@@ -39,7 +39,7 @@ for dataset in DATASETS:
         input:
             f"data/index/{dataset}.parquet",
         output:
-            stage_shards("index", "parquet", [dataset]),
+            stage_shards("index", [dataset]),
         log:
             f"logs/index/{dataset}.lists.log",
         # before other scans: lists older than their table would all count as changed in a later call
@@ -59,7 +59,7 @@ for dataset in DATASETS:
 rule index:
     input:
         expand("data/index/{dataset}.parquet", dataset=DATASETS),
-        stage_shards("index", "parquet", DATASETS),
+        stage_shards("index", DATASETS),
 
 
 # see `force_scans`

@@ -2,7 +2,7 @@ rule predict_dataset:
     input:
         detector="results/{experiment}/seed{seed}/detector.ckpt",
         samples="data/samples/{dataset}.parquet",
-        crops=lambda wildcards: stage_shards("crops", "h5", [wildcards.dataset]),
+        crops=lambda wildcards: stage_shards("crops", [wildcards.dataset]),
     output:
         "results/{experiment}/seed{seed}/predictions/{dataset}.parquet",
     log:
@@ -21,5 +21,5 @@ rule predict_dataset:
     message:
         "Scoring {wildcards.dataset} with {wildcards.experiment}, seed {wildcards.seed}"
     shell:
-        "python -m detectors.predict --checkpoint {input.detector} --samples {input.samples} --crops data/crops"
+        "python -m detectors.predict --checkpoint {input.detector} --samples {input.samples} --data data"
         " --split test --output {output} --threads {threads} 2> {log}"

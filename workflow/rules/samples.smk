@@ -1,13 +1,11 @@
 rule collect_samples:
     input:
-        lists=lambda wildcards: stage_shards("index", "parquet", [wildcards.dataset]),
-        frames=lambda wildcards: stage_shards("frames", "parquet", [wildcards.dataset]),
-        faces=lambda wildcards: stage_shards("faces", "parquet", [wildcards.dataset]),
-        crops=lambda wildcards: stage_shards("crops", "h5", [wildcards.dataset]),
-        landmarks=lambda wildcards: stage_shards(
-            "landmarks", "parquet", [wildcards.dataset]
-        ),
-        masks=lambda wildcards: stage_shards("masks", "h5", [wildcards.dataset]),
+        lists=lambda wildcards: stage_shards("index", [wildcards.dataset]),
+        frames=lambda wildcards: stage_shards("frames", [wildcards.dataset]),
+        faces=lambda wildcards: stage_shards("faces", [wildcards.dataset]),
+        crops=lambda wildcards: stage_shards("crops", [wildcards.dataset]),
+        landmarks=lambda wildcards: stage_shards("landmarks", [wildcards.dataset]),
+        masks=lambda wildcards: stage_shards("masks", [wildcards.dataset]),
     output:
         samples="data/samples/{dataset}.parquet",
         ledger="data/samples/{dataset}.ledger.parquet",

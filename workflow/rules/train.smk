@@ -4,12 +4,15 @@ rule train_detector:
             "data/samples/{dataset}.parquet",
             dataset=EXPERIMENTS[wildcards.experiment]["train"],
         ),
-        crops=lambda wildcards: stage_shards(
-            "crops", "h5", EXPERIMENTS[wildcards.experiment]["train"]
-        ),
+        store=lambda wildcards: [
+            path
+            for stage in FAMILIES[EXPERIMENTS[wildcards.experiment]["detector"]].reads
+            for path in stage_shards(stage, EXPERIMENTS[wildcards.experiment]["train"])
+        ],
     output:
         detector="results/{experiment}/seed{seed}/detector.ckpt",
         summary="results/{experiment}/seed{seed}/summary.json",
+        validation="results/{experiment}/seed{seed}/validation.parquet",
     log:
         "logs/train/{experiment}/seed{seed}.log",
     benchmark:
@@ -30,6 +33,6 @@ rule train_detector:
         "Training {wildcards.experiment}, seed {wildcards.seed}; follow it with: tail -f {log}"
     shell:
         "python -m detectors.train --experiment {wildcards.experiment} --detector {params.detector}"
-        " --seed {wildcards.seed} --samples {input.samples} --crops data/crops --settings {params.settings:q}"
+        " --seed {wildcards.seed} --samples {input.samples} --data data --settings {params.settings:q}"
         " --output {output.detector}"
         " --logs results/{wildcards.experiment}/seed{wildcards.seed}/logs --threads {threads} 2> {log}"

@@ -27,7 +27,8 @@ _JSON_TYPES = {
 def stage_settings() -> dict[str, type]:
     """The dataclass of each stage, by its name in the config."""
     from detectors.evaluate import EvaluateSettings
-    from detectors.registry import FAMILIES, detector_class
+    from detectors.families import FAMILIES
+    from detectors.registry import detector_class
     from preprocess.crops import CropsSettings
     from preprocess.faces import FacesSettings
     from preprocess.frames import FramesSettings
@@ -71,7 +72,7 @@ def settings_schema(cls: type) -> dict:
 
 def current_schema() -> dict:
     """The schema with the settings as the dataclasses say now."""
-    from detectors.registry import FAMILIES
+    from detectors.families import FAMILIES
 
     schema = read_schema()
     experiment = schema["$defs"]["experiment"]

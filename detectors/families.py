@@ -1,0 +1,29 @@
+"""The detector families by name, without importing any of them: the workflow plans without PyTorch."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+CROPS, LANDMARKS, MASKS = "crops", "landmarks", "masks"
+
+
+@dataclass(frozen=True)
+class Family:
+    """Where a family is, and what its training reads.
+
+    Attributes:
+        module: Imported when the family is asked for.
+        class_name: Its `detectors.detector.Detector` there.
+        reads: Stages of the store whose files training needs; prediction reads crops alone.
+    """
+
+    module: str
+    class_name: str
+    reads: tuple[str, ...] = (CROPS,)
+
+
+FAMILIES = {
+    "ucf": Family("detectors.ucf", "Ucf"),
+    "classifier": Family("detectors.classifier", "Classifier"),
+    "spsl": Family("detectors.spsl", "Spsl"),
+}

@@ -1,0 +1,194 @@
+"""Detectors that are networks: trained epoch by epoch by Lightning, exactly resumable, the best epoch kept."""
+
+from __future__ import annotations
+
+import dataclasses
+import logging
+import pickle
+import sys
+import warnings
+from abc import abstractmethod
+from pathlib import Path
+from typing import ClassVar
+
+import lightning as L
+import numpy as np
+import torch
+from lightning.pytorch.callbacks import ModelCheckpoint
+from lightning.pytorch.loggers import TensorBoardLogger
+from lightning.pytorch.plugins.io import TorchCheckpointIO
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from detectors.data import EpochSampler, Samples, make_loader
+from detectors.detector import Detector, Fitted, Training
+from detectors.lightning_module import SELECTION, ProgressLines, TrainingModule
+from detectors.optimizers import make_optimizer
+from detectors.settings import NetworkSettings
+from preprocess.cli import UserError
+from preprocess.store import atomic_path
+
+
+class NetworkDetector(Detector):
+    """A detector that learns from batches by gradients."""
+
+    Settings: ClassVar[type[NetworkSettings]] = NetworkSettings
+    settings: NetworkSettings
+
+    @property
+    def precision(self) -> str:
+        return self.settings.precision
+
+    @abstractmethod
+    def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
+        """The data set that training reads.
+
+        Its length is the number of items of a full epoch; an item is asked for as `(epoch, index)`, must depend
+        on nothing but these two and the seed, and is a dict of tensors and numbers.
+
+        Args:
+            samples: The training samples.
+            data: Folder of the store.
+            seed: Of every random choice.
+
+        Raises:
+            UserError: The samples do not hold what this detector learns from.
+        """
+
+    @property
+    def crops_per_item(self) -> int:
+        """Crops that an item of the training set holds; `samples_per_epoch` is counted in crops."""
+        return 1
+
+    @abstractmethod
+    def losses(self, batch: dict) -> dict[str, Tensor]:
+        """Losses of a collated batch of training items, by name; `total`, the weighted sum, is minimised."""
+
+    def start_epoch(self, epoch: int) -> None:
+        """Prepare for an epoch, counted from 0: which parameters learn, what the losses are. Also after a resume."""
+
+    def optimizer(self) -> torch.optim.Optimizer:
+        """The optimiser of all parameters; those that do not learn in an epoch have no gradient and stay."""
+        return make_optimizer(self.parameters(), self.settings)
+
+    def fit(self, training: Training) -> Fitted:
+        _check_arithmetic(self.settings, training.device)
+        module = TrainingModule(self, training.val, training.data, training.seed, training.logs / "metrics.csv")
+        _run_epochs(module, self, training)
+        best = _best_checkpoint(training.logs / "checkpoints")
+        state = best["state_dict"]
+        self.cpu().load_state_dict({key.removeprefix("detector."): value for key, value in state.items()})
+        return Fitted(
+            best=best["history"][-1],
+            val_scores=best["val_scores"].numpy(),
+            seconds=sum(row["seconds"] for row in module.history),
+        )
+
+
+def _check_arithmetic(settings: NetworkSettings, device: str) -> None:
+    if settings.optimizer != "sam":
+        return
+    if settings.precision == "16-mixed" and device != "cpu":
+        raise UserError(
+            "precision: found '16-mixed' with the optimizer 'sam', whose two passes a loss scaling cannot follow; "
+            "set precision to 'bf16-mixed' or '32-true'"
+        )
+    if settings.accumulate_batches > 1:
+        raise UserError(
+            f"accumulate_batches: found {settings.accumulate_batches} with the optimizer 'sam', which needs the whole "
+            "batch in both of its passes; set it to 1"
+        )
+
+
+def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Training) -> None:
+    settings, on_gpu = detector.settings, training.device != "cpu"
+    train_set = detector.training_set(training.train, training.data, training.seed)
+    n_drawn = settings.samples_per_epoch and max(1, settings.samples_per_epoch // detector.crops_per_item)
+    sampler = EpochSampler(len(train_set), n_drawn, training.seed)
+    if training.resume_from:
+        # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
+        sampler.set_epoch(_finished_epochs(training.resume_from))
+    loading = {"workers": training.workers, "pin_memory": on_gpu}
+    train_loader = make_loader(train_set, batch_size=settings.batch_size, sampler=sampler, **loading)
+    val_set = module.val_set
+    crops_per_batch = settings.batch_size * detector.crops_per_item
+    val_loader = make_loader(val_set, batch_size=max(1, crops_per_batch // val_set.crops_per_item), **loading)
+
+    if settings.channels_last:
+        detector.to(memory_format=torch.channels_last)
+    if settings.compile:
+        for part in detector.children():
+            part.compile()
+
+    checkpoints = {
+        "dirpath": training.logs / "checkpoints",
+        "save_on_train_epoch_end": True,
+        "enable_version_counter": False,
+    }
+    callbacks: list[L.Callback] = []
+    if len(np.unique(training.val.label)) == 2:
+        callbacks.append(ModelCheckpoint(filename="best", monitor=SELECTION, mode="max", **checkpoints))
+    # after the best, which its state holds
+    callbacks.append(ModelCheckpoint(filename="last", **checkpoints))
+    interactive = sys.stderr.isatty()
+    if not interactive:
+        callbacks.append(ProgressLines())
+    logger = TensorBoardLogger(training.logs, name="tensorboard", version="", default_hp_metric=False)
+    logger.log_hyperparams({**dataclasses.asdict(settings), "seed": training.seed})
+    # Lightning's own lines tell nothing that this module does not log
+    logging.getLogger("lightning").setLevel(logging.WARNING)
+    logging.getLogger("lightning.pytorch").setLevel(logging.WARNING)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="Checkpoint directory .* exists and is not empty")
+        warnings.filterwarnings("ignore", message=".*LeafSpec")
+        # without validation samples training has said so itself
+        warnings.filterwarnings("ignore", message="You defined a `validation_step`")
+        # one process trains, which Snakemake has started where it belongs
+        warnings.filterwarnings("ignore", message="The `srun` command is available")
+        # the number of workers follows --threads
+        warnings.filterwarnings("ignore", message=".*does not have many workers")
+        warnings.filterwarnings("ignore", message="The number of training batches")
+        trainer = L.Trainer(
+            max_epochs=settings.epochs,
+            accelerator="gpu" if on_gpu else "cpu",
+            devices=[int(training.device.partition(":")[2] or 0)] if on_gpu else 1,
+            precision=settings.precision if on_gpu else "32-true",
+            accumulate_grad_batches=settings.accumulate_batches,
+            deterministic="warn",
+            logger=logger,
+            callbacks=callbacks,
+            plugins=[WholeCheckpoints()],
+            enable_progress_bar=interactive,
+            enable_model_summary=False,
+            num_sanity_val_steps=0,
+            log_every_n_steps=10,
+        )
+        trainer.fit(module, train_loader, val_loader if len(training.val) else None, ckpt_path=training.resume_from)
+
+
+class WholeCheckpoints(TorchCheckpointIO):
+    """Checkpoints that are there whole or not at all, whenever the training is killed.
+
+    Lightning's own way is to write to the system's temporary folder and to copy the file from there, unless both are
+    on one file system.
+    """
+
+    def save_checkpoint(self, checkpoint: dict, path: str | Path, storage_options: None = None) -> None:
+        """Write a checkpoint beside its place, then move it there."""
+        with atomic_path(path) as temporary, open(temporary, "wb") as file:
+            torch.save(checkpoint, file)
+
+
+def _finished_epochs(checkpoint: Path) -> int:
+    try:
+        return len(torch.load(checkpoint, mmap=True, weights_only=True)["history"])
+    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+        raise UserError(
+            f"cannot go on from {checkpoint}, which is no checkpoint of this training: {error}. Delete the folder "
+            f"{checkpoint.parent} to train from the beginning"
+        ) from error
+
+
+def _best_checkpoint(folder: Path) -> dict:
+    best = folder / "best.ckpt"
+    return torch.load(best if best.is_file() else folder / "last.ckpt", map_location="cpu", weights_only=True)
