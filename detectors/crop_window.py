@@ -64,29 +64,57 @@ class CropWindow:
         shrinking, bilinear when growing) touches the pixels; a rotation adds a second, bilinear one.
 
         Args:
-            image: Stored crop, `(height, width, 3)` uint8.
+            image: Stored crop, `(height, width, 3)` uint8, or a mask of it, `(height, width)` uint8.
             box: (4,) face box x0, y0, x1, y1 in frame pixels, x1 and y1 exclusive.
             crop_to_frame: (2, 3) affine from points of the stored crop to points of the frame, an axis-aligned
                 scaling and shift.
             geometry: How to move the window; corners are filled from the stored crop.
 
         Returns:
-            `(size, size, 3)` uint8.
+            `(size, size, 3)` uint8, or `(size, size)` for a mask.
         """
         if rotation_degrees or flip:
             geometry = Geometry(rotation_degrees=rotation_degrees, flip=flip)
-        centre, sides = self._window(np.asarray(box, np.float64), crop_to_frame)
-        width, height = (max(1, round(float(side))) for side in sides / geometry.scale)
-        turn = _rotation(geometry.rotation_degrees)
-        # the picture moves right when the window moves left
-        centre = centre - turn @ (np.array(geometry.shift) * (width, height))
-        x0, y0 = np.round(centre - (width / 2, height / 2)).astype(int)
+        x0, y0, width, height = self._place(box, crop_to_frame, geometry)
         if geometry.rotation_degrees:
+            turn = _rotation(geometry.rotation_degrees)
             window = _cut_rotated(image, x0, y0, width, height, turn)
         else:
             window = _cut(image, x0, y0, width, height)
         pixels = self._fit(window)
         return np.ascontiguousarray(pixels[:, ::-1]) if geometry.flip else pixels
+
+    def points(
+        self, points: np.ndarray, box: np.ndarray, crop_to_frame: np.ndarray, *, geometry: Geometry = AS_IT_IS
+    ) -> np.ndarray:
+        """Points of the frame → points of the cut that `cut` makes with the same box, transform and geometry.
+
+        Args:
+            points: (..., 2) x, y in frame pixels.
+            box, crop_to_frame, geometry: As for `cut`.
+
+        Returns:
+            (..., 2) float64 x, y in pixels of the cut; they may lie outside.
+        """
+        x0, y0, width, height = self._place(box, crop_to_frame, geometry)
+        in_crop = (np.asarray(points, np.float64) - crop_to_frame[:, 2]) / crop_to_frame[[0, 1], [0, 1]]
+        middle = np.array([(width - 1) / 2, (height - 1) / 2])
+        # the product with rows is the inverse turn
+        in_window = (in_crop - (x0, y0) - middle) @ _rotation(geometry.rotation_degrees) + middle
+        new_width, new_height, left, top = self._placement(width, height)
+        moved = (in_window + 0.5) * (new_width / width, new_height / height) - 0.5 + (left, top)
+        if geometry.flip:
+            moved[..., 0] = self.size - 1 - moved[..., 0]
+        return moved
+
+    def _place(self, box: np.ndarray, crop_to_frame: np.ndarray, geometry: Geometry) -> tuple[int, int, int, int]:
+        """Top left corner x0, y0, width and height of the moved window before it is turned, in stored pixels."""
+        centre, sides = self._window(np.asarray(box, np.float64), crop_to_frame)
+        width, height = (max(1, round(float(side))) for side in sides / geometry.scale)
+        # the picture moves right when the window moves left
+        centre = centre - _rotation(geometry.rotation_degrees) @ (np.array(geometry.shift) * (width, height))
+        x0, y0 = np.round(centre - (width / 2, height / 2)).astype(int)
+        return x0, y0, width, height
 
     def _window(self, box: np.ndarray, crop_to_frame: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Centre (x, y) and sides (width, height) of the window as it is, in pixels of the stored crop."""
@@ -100,16 +128,22 @@ class CropWindow:
         return corners.mean(axis=0), sides + 2 * amount / scale if unit == "px" else sides * (1 + 2 * amount)
 
     def _fit(self, window: np.ndarray) -> np.ndarray:
-        """The window's pixels, resampled to `(size, size, 3)`."""
+        """The window's pixels, resampled to `(size, size, ...)`."""
+        width, height, left, top = self._placement(window.shape[1], window.shape[0])
+        pixels = _resample(window, width, height)
         if self.shape != "pad":
-            return _resample(window, self.size, self.size)
-        height, width = window.shape[:2]
-        shrink = self.size / max(height, width)
-        pixels = _resample(window, max(1, round(width * shrink)), max(1, round(height * shrink)))
-        top, left = ((self.size - side) // 2 for side in pixels.shape[:2])
-        padded = np.zeros((self.size, self.size, 3), np.uint8)
-        padded[top : top + pixels.shape[0], left : left + pixels.shape[1]] = pixels
+            return pixels
+        padded = np.zeros((self.size, self.size, *window.shape[2:]), np.uint8)
+        padded[top : top + height, left : left + width] = pixels
         return padded
+
+    def _placement(self, width: int, height: int) -> tuple[int, int, int, int]:
+        """Width, height, left and top that a window's pixels have in the result."""
+        if self.shape != "pad":
+            return self.size, self.size, 0, 0
+        shrink = self.size / max(height, width)
+        width, height = max(1, round(width * shrink)), max(1, round(height * shrink))
+        return width, height, (self.size - width) // 2, (self.size - height) // 2
 
 
 def _resample(window: np.ndarray, width: int, height: int) -> np.ndarray:
@@ -135,7 +169,7 @@ def _cut(image: np.ndarray, x0: int, y0: int, width: int, height: int) -> np.nda
     right, bottom = np.clip((x0 + width, y0 + height), 0, (image_width, image_height))
     if right - left == width and bottom - top == height:
         return image[top:bottom, left:right]
-    window = np.zeros((height, width, 3), np.uint8)
+    window = np.zeros((height, width, *image.shape[2:]), np.uint8)
     window[top - y0 : bottom - y0, left - x0 : right - x0] = image[top:bottom, left:right]
     return window
 

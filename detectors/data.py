@@ -212,11 +212,15 @@ class CropStore:
 
     def read(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
         """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
-        image, box, crop_to_frame = self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
+        image, box, crop_to_frame = self.stored(row)
         if rng is None or self._augmentation == "none":
             return self._window.cut(image, box, crop_to_frame)
         rotation, flip = draw_geometry(rng)
         return augment_pixels(self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), rng)
+
+    def stored(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The stored crop of a sample, its box and its transform, as `CropRows.read` gives them."""
+        return self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
 
     def _file(self, name: str) -> CropRows:
         if self._process != os.getpid():

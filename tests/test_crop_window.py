@@ -117,3 +117,32 @@ def test_a_flip_comes_last(image):
     flipped = Geometry(rotation_degrees=7, shift=(0.1, 0), scale=0.9, flip=True)
     straight = window.cut(image, BOX, SAME, geometry=moved)
     assert np.array_equal(window.cut(image, BOX, SAME, geometry=flipped), straight[:, ::-1])
+
+
+@pytest.mark.parametrize("shape", ["square", "pad", "stretch"])
+@pytest.mark.parametrize(
+    "geometry",
+    [
+        Geometry(),
+        Geometry(flip=True),
+        Geometry(rotation_degrees=25.0),
+        Geometry(rotation_degrees=-10.0, scale=1.2, shift=(0.1, -0.05), flip=True),
+    ],
+)
+def test_points_go_where_the_pixels_go_and_masks_are_cut_alike(shape, geometry):
+    in_crop = np.array([[52.0, 47.0], [60.0, 62.0]])
+    half = np.array([[2, 0, 30], [0, 2, 10]], np.float64)  # the crop is at half the size of the frame
+    in_frame = in_crop * 2 + (30, 10)
+    box = (2 * BOX + (30, 10, 30, 10)).astype(np.float32)
+    window = CropWindow(margin=0.3, size=97, shape=shape)
+    points = window.points(in_frame, box, half, geometry=geometry)
+    for (x, y), expected in zip(in_crop.astype(int), points, strict=True):
+        mask = np.zeros((100, 120), np.uint8)
+        cv2.circle(mask, (int(x), int(y)), 3, 255, -1)
+        cut = window.cut(mask, box, half, geometry=geometry).astype(float)
+        assert cut.shape == (97, 97)
+        rows, columns = np.indices(cut.shape)
+        centre = np.array([(cut * columns).sum(), (cut * rows).sum()]) / cut.sum()
+        assert np.abs(centre - expected).max() < 0.15
+        coloured = window.cut(np.dstack([mask] * 3), box, half, geometry=geometry)
+        assert np.array_equal(coloured[..., 1], cut)
