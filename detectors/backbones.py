@@ -53,41 +53,61 @@ class Backbone(nn.Module):
         return self.body(images)[0]
 
 
-class ClassificationNetwork(nn.Module):
-    """A timm model with a last layer of its own: (N, 3, height, width) to logits (N, n_classes).
+class VectorNetwork(nn.Module):
+    """A timm model without its last layer: (N, 3, height, width) to vectors (N, channels).
 
     At the model's own stride it is the whole model, the layers before its last one included (EfficientNet's last
     convolution, say); at a smaller stride, the feature map of that stride, averaged over its positions.
 
     Args:
         name: As for `Backbone`.
-        pretrained: As for `Backbone`; the last layer is always new.
+        pretrained: As for `Backbone`.
         stride: Input pixels per feature.
-        n_classes: Logits.
-        dropout: Probability, before the last layer.
 
     Attributes:
-        channels: Length of the vector that the last layer reads.
+        channels: Length of the vectors.
 
     Raises:
         UserError: As for `Backbone`.
     """
 
-    def __init__(self, name: str, *, pretrained: bool | str, stride: int, n_classes: int, dropout: float):
+    def __init__(self, name: str, *, pretrained: bool | str, stride: int):
         super().__init__()
         self._whole = stride == max(_feature_strides(name))
         self.body = (
             _whole_model(name, pretrained) if self._whole else Backbone(name, pretrained=pretrained, stride=stride)
         )
         self.channels = self.body.head_hidden_size if self._whole else self.body.channels
-        self.dropout = nn.Dropout(dropout)
-        self.last = nn.Linear(self.channels, n_classes)
 
     def vectors(self, images: Tensor) -> Tensor:
-        """(N, channels): what the last layer reads, without dropout."""
+        """(N, channels) of normalised images."""
         if self._whole:
             return self.body(images)
         return self.body(images).mean(dim=(2, 3))
+
+    def forward(self, images: Tensor) -> Tensor:
+        """Vectors of normalised images."""
+        return self.vectors(images)
+
+
+class ClassificationNetwork(VectorNetwork):
+    """A timm model with a last layer of its own: (N, 3, height, width) to logits (N, n_classes).
+
+    Args:
+        name: As for `VectorNetwork`, whose vectors the last layer reads.
+        pretrained: As for `Backbone`; the last layer is always new.
+        stride: Input pixels per feature.
+        n_classes: Logits.
+        dropout: Probability, before the last layer.
+
+    Raises:
+        UserError: As for `Backbone`.
+    """
+
+    def __init__(self, name: str, *, pretrained: bool | str, stride: int, n_classes: int, dropout: float):
+        super().__init__(name, pretrained=pretrained, stride=stride)
+        self.dropout = nn.Dropout(dropout)
+        self.last = nn.Linear(self.channels, n_classes)
 
     def forward(self, images: Tensor) -> Tensor:
         """Logits of normalised images."""

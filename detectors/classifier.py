@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.backbones import ClassificationNetwork
@@ -58,17 +58,21 @@ class Classifier(NetworkDetector):
 
     def __init__(self, settings: ClassifierSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__(settings, methods, prediction_only=prediction_only)
-        self.network = ClassificationNetwork(
-            settings.backbone,
-            pretrained=settings.pretrained,
-            stride=settings.backbone_stride,
-            n_classes=2,
-            dropout=settings.dropout,
-        )
+        self.network = self.make_network()
         imagenet = settings.normalisation == "imagenet"
         for name, values in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
             channels = torch.tensor(values if imagenet else (0.5,) * 3).view(1, 3, 1, 1)
             self.register_buffer(name, 255 * channels, persistent=False)
+
+    def make_network(self) -> nn.Module:
+        """What `logits` runs."""
+        return ClassificationNetwork(
+            self.settings.backbone,
+            pretrained=self.settings.pretrained,
+            stride=self.settings.backbone_stride,
+            n_classes=2,
+            dropout=self.settings.dropout,
+        )
 
     def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
         return LabelledCrops(
@@ -79,9 +83,13 @@ class Classifier(NetworkDetector):
         """What the network reads of uint8 RGB images (N, 3, size, size)."""
         return (images - self.mean) / self.std
 
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, 2): real, fake, of uint8 images."""
+        return self.network(self.inputs(images))
+
     def losses(self, batch: dict) -> dict[str, Tensor]:
         settings = self.settings
-        logits = self.network(self.inputs(batch["image"]))
+        logits = self.logits(batch["image"])
         if settings.loss == "focal":
             total = focal_loss(logits, batch["label"], gamma=settings.focal_gamma, fake_weight=settings.fake_weight)
         else:
@@ -94,4 +102,4 @@ class Classifier(NetworkDetector):
         return {"total": total}
 
     def score(self, images: Tensor) -> Tensor:
-        return self.network(self.inputs(images)).float().softmax(dim=1)[:, 1]
+        return self.logits(images).float().softmax(dim=1)[:, 1]
