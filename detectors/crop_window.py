@@ -55,8 +55,6 @@ class CropWindow:
         crop_to_frame: np.ndarray,
         *,
         geometry: Geometry = AS_IT_IS,
-        rotation_degrees: float = 0.0,
-        flip: bool = False,
     ) -> np.ndarray:
         """Cut the window, centred on the box; what the stored crop does not hold is black.
 
@@ -73,8 +71,6 @@ class CropWindow:
         Returns:
             `(size, size, 3)` uint8, or `(size, size)` for a mask.
         """
-        if rotation_degrees or flip:
-            geometry = Geometry(rotation_degrees=rotation_degrees, flip=flip)
         x0, y0, width, height = self._place(box, crop_to_frame, geometry)
         if geometry.rotation_degrees:
             turn = _rotation(geometry.rotation_degrees)

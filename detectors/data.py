@@ -9,9 +9,10 @@ from __future__ import annotations
 import math
 import os
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -21,7 +22,7 @@ import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
-from detectors.augment import augment_pixels, draw_geometry
+from detectors.augmentation import CHAINS, read_augmented
 from detectors.crop_window import CropWindow
 from preprocess.cli import UserError
 from preprocess.crop_file import CropRows
@@ -185,40 +186,53 @@ def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:
     return np.sort(np.random.default_rng([_SUBSET, seed]).choice(rows, count, replace=False))
 
 
-class CropStore:
-    """Face crops of many shards, cut for a detector. Files open when they are first read, in the reading process.
+class OpenFiles:
+    """Files of a folder, opened when they are first asked for, in the process that asks; the latest stay open.
+
+    Args:
+        root: The folder.
+        open_file: Opens a path; what it returns has a method `close`.
+    """
+
+    def __init__(self, root: str | Path, open_file: Callable[[Path], Any]):
+        self._root = Path(root)
+        self._open_file = open_file
+        self._open: OrderedDict[str, Any] = OrderedDict()
+        self._process = os.getpid()
+
+    def __getstate__(self) -> dict:
+        return self.__dict__ | {"_open": OrderedDict()}
+
+    def __getitem__(self, name: str) -> Any:
+        if self._process != os.getpid():
+            # HDF5 handles do not survive a fork
+            self._open, self._process = OrderedDict(), os.getpid()
+        if name not in self._open:
+            if len(self._open) >= _MAX_OPEN_FILES:
+                self._open.popitem(last=False)[1].close()
+            self._open[name] = self._open_file(self._root / name)
+        self._open.move_to_end(name)
+        return self._open[name]
+
+
+class StoredCrops:
+    """Face crops of many shards as they are stored. Files open when they are first read, in the reading process.
 
     Args:
         root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
         samples: The samples that can be asked for.
-        window: The detector's crop.
-        augmentation: Name of the chain that a crop goes through when it is read with a generator.
-
-    Attributes:
-        size: Side of the crops in pixels.
     """
 
-    def __init__(self, root: str | Path, samples: Samples, window: CropWindow, augmentation: str = "none"):
-        self.size = window.size
-        self._augmentation = augmentation
+    def __init__(self, root: str | Path, samples: Samples):
         self._root = Path(root)
         self._samples = samples
-        self._window = window
         self._open: OrderedDict[str, CropRows] = OrderedDict()
         self._process = os.getpid()
 
     def __getstate__(self) -> dict:
         return self.__dict__ | {"_open": OrderedDict()}
 
-    def read(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
-        """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
-        image, box, crop_to_frame = self.stored(row)
-        if rng is None or self._augmentation == "none":
-            return self._window.cut(image, box, crop_to_frame)
-        rotation, flip = draw_geometry(rng)
-        return augment_pixels(self._window.cut(image, box, crop_to_frame, rotation_degrees=rotation, flip=flip), rng)
-
-    def stored(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The stored crop of a sample, its box and its transform, as `CropRows.read` gives them."""
         return self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
 
@@ -234,16 +248,50 @@ class CropStore:
         return self._open[name]
 
 
+class CropStore:
+    """Face crops of many shards, cut for a detector.
+
+    Args:
+        root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
+        samples: The samples that can be asked for.
+        window: The detector's crop.
+        augmentation: Name of the chain that a crop goes through when it is read with a generator.
+
+    Attributes:
+        size: Side of the crops in pixels.
+        source: Reads stored crops; the robustness sweep puts distorted ones in its place.
+    """
+
+    def __init__(self, root: str | Path, samples: Samples, window: CropWindow, augmentation: str = "none"):
+        self.size = window.size
+        self.source = StoredCrops(root, samples)
+        self._augmentation = augmentation
+        self._window = window
+
+    def read(self, row: int, rng: np.random.Generator | None = None) -> np.ndarray:
+        """The crop of a sample, `(size, size, 3)` uint8 RGB, augmented when a generator is given."""
+        image, box, crop_to_frame = self.stored(row)
+        if rng is None:
+            return self._window.cut(image, box, crop_to_frame)
+        return read_augmented(self._window, CHAINS[self._augmentation], rng, image, box, crop_to_frame)
+
+    def stored(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The stored crop of a sample, its box and its transform, as `CropRows.read` gives them."""
+        return self.source.read(row)
+
+
 class ScoringSet(Dataset):
     """What a detector scores: items of `image`, of one or more crops each.
 
     Attributes:
         item_of_sample: (N,) int64, the item whose score each sample gets.
         crops_per_item: Crops that an item holds.
+        store: What reads the crops of the samples.
     """
 
     item_of_sample: np.ndarray
     crops_per_item: int
+    store: CropStore
 
 
 class FaceCrops(ScoringSet):
@@ -256,18 +304,18 @@ class FaceCrops(ScoringSet):
     def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
         self.item_of_sample = np.arange(len(samples))
         self.crops_per_item = 1
-        self._store = CropStore(root, samples, window)
+        self.store = CropStore(root, samples, window)
 
     def __len__(self) -> int:
         return len(self.item_of_sample)
 
     def __getitem__(self, row: int) -> dict:
-        return {"image": to_tensor(self._store.read(row)), "row": row}
+        return {"image": to_tensor(self.store.read(row)), "row": row}
 
     def __getitems__(self, rows: list[int]) -> dict:
-        images = new_images(len(rows), self._store.size)
+        images = new_images(len(rows), self.store.size)
         for image, row in zip(images.numpy(), rows, strict=True):
-            split_planes(self._store.read(row), image)
+            split_planes(self.store.read(row), image)
         return {"image": images, "row": torch.tensor(rows)}
 
 

@@ -83,7 +83,8 @@ class Detector(nn.Module, ABC):
     @property
     def window(self) -> CropWindow:
         """The detector's own crop of a face."""
-        return CropWindow(margin=self.settings.margin, size=self.settings.size)
+        settings = self.settings
+        return CropWindow(margin=settings.margin, size=settings.size, shape=settings.shape)
 
     @property
     def precision(self) -> str:

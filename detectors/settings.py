@@ -4,9 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from detectors.augmentation import CHAINS
+from detectors.crop_window import SHAPES
+from preprocess.margin import MARGIN
 from preprocess.settings import setting
 
-AUGMENTATIONS = ("none", "ucf")
 OPTIMIZERS = ("adam", "adamw", "sgd", "sam")
 SCHEDULES = ("constant", "step", "cosine", "linear")
 
@@ -16,10 +18,18 @@ class DetectorSettings:
     """What every detector reads, and what its training holds out."""
 
     size: int = setting(256, "Side of the square input in pixels.", minimum=32)
-    margin: float = setting(
+    margin: float | str = setting(
         0.15,
-        "Room around the face box, a fraction of its longer side on each side; beyond the stored crop it is black.",
+        "Room around the face box on each side, a fraction of its longer side (of its width and height for the shapes "
+        "pad and stretch), or pixels of the frame such as '30px'; beyond the stored crop it is black.",
         minimum=0,
+        pattern=MARGIN,
+    )
+    shape: str = setting(
+        "square",
+        "square: a square around the box; pad: the box with its margins, its longer side resized, the rest black; "
+        "stretch: the box with its margins, both sides resized.",
+        choices=SHAPES,
     )
     val_samples: int | None = setting(None, "Crops drawn once for validation; null: all.", minimum=1)
     val_share: float = setting(
@@ -48,8 +58,8 @@ class NetworkSettings(DetectorSettings):
     )
     augmentation: str = setting(
         "ucf",
-        "Chain of random changes to training crops, by name; none trains on them as they are.",
-        choices=AUGMENTATIONS,
+        "Chain of random changes to training crops, by name (docs/detectors.md); none trains on them as they are.",
+        choices=tuple(CHAINS),
     )
     epochs: int = setting(10, "Passes over the drawn samples.", minimum=1)
     batch_size: int = setting(16, "Batch: pairs for a detector that trains on real-fake pairs, else crops.", minimum=1)
