@@ -216,7 +216,7 @@ class OpenFiles:
 
 
 class StoredCrops:
-    """Face crops of many shards as they are stored. Files open when they are first read, in the reading process.
+    """Face crops of many shards as they are stored.
 
     Args:
         root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
@@ -224,28 +224,12 @@ class StoredCrops:
     """
 
     def __init__(self, root: str | Path, samples: Samples):
-        self._root = Path(root)
         self._samples = samples
-        self._open: OrderedDict[str, CropRows] = OrderedDict()
-        self._process = os.getpid()
-
-    def __getstate__(self) -> dict:
-        return self.__dict__ | {"_open": OrderedDict()}
+        self._files = OpenFiles(root, CropRows)
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The stored crop of a sample, its box and its transform, as `CropRows.read` gives them."""
-        return self._file(self._samples.crops_file(row)).read(int(self._samples.crop_row[row]))
-
-    def _file(self, name: str) -> CropRows:
-        if self._process != os.getpid():
-            # HDF5 handles do not survive a fork
-            self._open, self._process = OrderedDict(), os.getpid()
-        if name not in self._open:
-            if len(self._open) >= _MAX_OPEN_FILES:
-                self._open.popitem(last=False)[1].close()
-            self._open[name] = CropRows(self._root / name)
-        self._open.move_to_end(name)
-        return self._open[name]
+        return self._files[self._samples.crops_file(row)].read(int(self._samples.crop_row[row]))
 
 
 class CropStore:
