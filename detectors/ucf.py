@@ -24,6 +24,7 @@ from torch.utils.data import Dataset
 
 from detectors.backbones import Backbone
 from detectors.data import RealFakePairs, Samples
+from detectors.losses import triplet_loss
 from detectors.network import NetworkDetector
 from detectors.settings import NetworkSettings
 from preprocess.settings import setting
@@ -112,8 +113,8 @@ class Ucf(NetworkDetector):
             "common": F.cross_entropy(common_logits.float(), label.long()),
             "specific": F.cross_entropy(specific_logits.float(), method),
             "reconstruction": self._reconstruction_loss(features, normalise(images)),
-            "contrastive": contrastive_loss(common_vector, label, margin)
-            + contrastive_loss(specific_vector, method, margin),
+            "contrastive": triplet_loss(common_vector, label, margin=margin)
+            + triplet_loss(specific_vector, method, margin=margin),
         }
         settings = self.settings
         losses["total"] = (
@@ -219,27 +220,6 @@ def adain(content: Tensor, style: Tensor) -> Tensor:
     content_mean, content_std = _mean_std(content.float())
     style_mean, style_std = _mean_std(style.float())
     return ((content - content_mean) / content_std * style_std + style_mean).to(content.dtype)
-
-
-def contrastive_loss(vectors: Tensor, classes: Tensor, margin: float) -> Tensor:
-    """Triplet hinge over L2 distances (paper, the contrastive regularisation loss).
-
-    The mean of max(0, margin + |a - p| - |a - n|) over all triplets of the batch in which anchor a and p are two
-    vectors of one class and n is of another; 0 when there is no such triplet.
-
-    Args:
-        vectors: (N, C).
-        classes: (N,).
-        margin: A distance.
-    """
-    difference = vectors.float()[:, None] - vectors.float()[None]
-    # the square root has no gradient at 0, the distance of a vector from itself
-    distance = (difference.square().sum(dim=2) + 1e-12).sqrt()
-    same = classes[:, None] == classes[None]
-    positive = same & ~torch.eye(len(classes), dtype=torch.bool, device=classes.device)
-    is_triplet = positive[:, :, None] & ~same[:, None, :]
-    hinge = F.relu(margin + distance[:, :, None] - distance[:, None, :])
-    return (hinge * is_triplet).sum() / is_triplet.sum().clamp(min=1)
 
 
 def permutation_within_halves(n_rows: int) -> Tensor:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import pytest
 import torch
 
@@ -34,17 +36,24 @@ def test_a_batch_has_each_pair_of_different_rows_once():
 
 
 def test_triplet_loss_by_hand():
-    vectors = torch.tensor([[0.0], [1.0], [3.0]])
-    # anchors 0 and 1 with the other as positive: 2 + 1 - 3 and 2 + 1 - 2; the third has no positive
-    loss = triplet_loss(vectors, torch.tensor([0, 0, 1]), margin=2.0)
-    assert loss.item() == pytest.approx((0.0 + 1.0) / 2, abs=1e-5)
-    assert triplet_loss(vectors, torch.tensor([0, 0, 1]), margin=5.0).item() == pytest.approx((3.0 + 4.0) / 2, rel=1e-5)
+    vectors = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
+    classes = torch.tensor([0, 0, 1])
+    # triplets (a, p, n): (0, 1, 2): 3 + 5 - 2 = 6; (1, 0, 2): 3 + 5 - sqrt(9 + 4)
+    assert triplet_loss(vectors, classes, margin=3.0).item() == pytest.approx((6 + 8 - math.sqrt(13)) / 2, rel=1e-5)
+    # far enough apart, nothing is left
+    assert triplet_loss(torch.tensor([[0.0], [0.1], [10.0]]), classes, margin=3.0).item() == 0
+
+
+def test_triplet_loss_has_a_gradient_where_vectors_coincide():
+    vectors = torch.ones(4, 3, requires_grad=True)
+    triplet_loss(vectors, torch.tensor([0, 0, 1, 1]), margin=3.0).backward()
+    assert vectors.grad.isfinite().all()
 
 
 @pytest.mark.parametrize("classes", [[0, 0, 0], [0, 1, 2]])
-def test_without_a_triplet_there_is_no_loss_and_no_gradient_that_is_no_number(classes):
-    vectors = torch.ones(3, 4, requires_grad=True)
-    loss = triplet_loss(vectors, torch.tensor(classes), margin=1.0)
+def test_without_a_triplet_there_is_no_loss_and_no_gradient(classes):
+    vectors = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]], requires_grad=True)
+    loss = triplet_loss(vectors, torch.tensor(classes), margin=3.0)
     loss.backward()
     assert loss.item() == 0
-    assert torch.equal(vectors.grad, torch.zeros(3, 4))
+    assert torch.equal(vectors.grad, torch.zeros(3, 2))

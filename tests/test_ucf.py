@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import replace
 
 import pytest
@@ -15,7 +14,6 @@ from detectors.ucf import (
     Ucf,
     UcfSettings,
     adain,
-    contrastive_loss,
     normalise,
     permutation_within_halves,
     swap_halves,
@@ -45,24 +43,6 @@ def test_adain_takes_the_statistics_of_the_style():
     # the pattern stays the content's
     correlation = torch.corrcoef(torch.stack([out[0, 0].flatten(), content[0, 0].flatten()]))[0, 1]
     assert correlation > 0.9999
-
-
-def test_contrastive_loss_by_hand():
-    vectors = torch.tensor([[0.0, 0.0], [3.0, 4.0], [0.0, 2.0]])
-    classes = torch.tensor([0, 0, 1])
-    # triplets (a, p, n): (0, 1, 2): 3 + 5 - 2 = 6; (1, 0, 2): 3 + 5 - sqrt(9 + 4)
-    assert contrastive_loss(vectors, classes, 3.0).item() == pytest.approx((6 + 8 - math.sqrt(13)) / 2, rel=1e-5)
-    # far enough apart, nothing is left
-    assert contrastive_loss(torch.tensor([[0.0], [0.1], [10.0]]), classes, 3.0).item() == 0
-    # one class, or no two of a class: no triplet
-    assert contrastive_loss(vectors, torch.zeros(3), 3.0).item() == 0
-    assert contrastive_loss(vectors, torch.arange(3), 3.0).item() == 0
-
-
-def test_contrastive_loss_has_a_gradient_where_vectors_coincide():
-    vectors = torch.ones(4, 3, requires_grad=True)
-    contrastive_loss(vectors, torch.tensor([0, 0, 1, 1]), 3.0).backward()
-    assert vectors.grad.isfinite().all()
 
 
 def test_permutation_and_partners_stay_in_their_halves():
