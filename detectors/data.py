@@ -221,15 +221,18 @@ class StoredCrops:
     Args:
         root: Folder of the crops, `<root>/<dataset>/<shard>.h5`.
         samples: The samples that can be asked for.
+
+    Attributes:
+        samples: As above; a row is one of theirs.
     """
 
     def __init__(self, root: str | Path, samples: Samples):
-        self._samples = samples
+        self.samples = samples
         self._files = OpenFiles(root, CropRows)
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """The stored crop of a sample, its box and its transform, as `CropRows.read` gives them."""
-        return self._files[self._samples.crops_file(row)].read(int(self._samples.crop_row[row]))
+        return self._files[self.samples.crops_file(row)].read(int(self.samples.crop_row[row]))
 
 
 class CropStore:

@@ -10,7 +10,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data import Samples, default_workers, make_loader
+from detectors.data import Samples, ScoringSet, default_workers, make_loader
 from detectors.detector import Detector
 from detectors.registry import load_detector
 from preprocess import versions
@@ -42,9 +42,16 @@ def predict_samples(
     """
     if not len(samples):
         return np.empty(0, np.float32)
+    scoring_set = detector.scoring_set(samples, data)
+    return score_items(detector, scoring_set, batch_size=batch_size, workers=workers, device=device)
+
+
+def score_items(
+    detector: Detector, scoring_set: ScoringSet, *, batch_size: int, workers: int, device: str
+) -> np.ndarray:
+    """As `predict_samples`, of the samples of a scoring set of the detector."""
     on_gpu = device != "cpu"
     detector = detector.to(device)
-    scoring_set = detector.scoring_set(samples, data)
     loader = make_loader(
         scoring_set, batch_size=max(1, batch_size // scoring_set.crops_per_item), workers=workers, pin_memory=on_gpu
     )
