@@ -28,6 +28,8 @@ from preprocess.store import Origin, atomic_path, read_rows, read_table, write_t
 _NOT_LOST = (OK, PARTIAL, UNUSED)
 _EXAMPLES = 3
 
+FACE_COLUMNS = ["video_id", "frame_index", "track_id", "status", "message"]
+
 _FROM_INDEX = ("dataset", "label", "method", "compression", "split", "source_id", "source_group", "identities")
 
 
@@ -81,16 +83,24 @@ def collect_shard(files: ShardFiles, shard: str) -> tuple[pa.Table, list[dict]]:
                     f"they come from different runs. Delete the {stage} file and run the same command again"
                 )
         has_landmarks = np.array([status == OK for status in landmarks["status"]], bool)
-        samples = _samples(crops, videos, shard, has_landmarks, mask_source)
-        ledger = _ledger(
-            videos.to_pylist(), read_rows(files.frames), _face_counts(files.faces), crops, has_landmarks, mask_source
-        )
+        samples = sample_table(crops, videos, shard, has_landmarks, mask_source)
+        faces = count_faces(read_table(files.faces, FACE_COLUMNS))
+        ledger = ledger_rows(videos.to_pylist(), read_rows(files.frames), faces, crops, has_landmarks, mask_source)
     return samples, ledger
 
 
-def _samples(
+def sample_table(
     crops: CropReader, videos: pa.Table, shard: str, has_landmarks: np.ndarray, mask_source: np.ndarray
 ) -> pa.Table:
+    """The samples of a shard (`schemas.SAMPLES`): its crops that were not lost, in their order.
+
+    Args:
+        crops: N crops.
+        videos: The shard's list (`schemas.INDEX`).
+        shard: Its name.
+        has_landmarks: (N,) bool.
+        mask_source: (N,) where the manipulation mask comes from.
+    """
     row_of_video = {video_id: row for row, video_id in enumerate(videos["video_id"].to_pylist())}
     usable = np.flatnonzero(crops.status == OK)
     video_rows = np.array([row_of_video[video_id] for video_id in crops.video_id[usable]], np.int64)
@@ -117,7 +127,7 @@ def _samples(
 
 
 @dataclass(frozen=True)
-class _FaceCounts:
+class FaceCounts:
     """What the faces stage saw of each video, by video_id."""
 
     frames_with_face: Counter
@@ -128,14 +138,14 @@ class _FaceCounts:
     drop_message: dict[str, str]
 
 
-def _face_counts(path: Path) -> _FaceCounts:
-    table = read_table(path, ["video_id", "frame_index", "track_id", "status", "message"]).to_pydict()
-    rows = list(zip(*table.values(), strict=True))
+def count_faces(faces: pa.Table) -> FaceCounts:
+    """What a table of faces (the columns `FACE_COLUMNS` of `schemas.FACES`) says of its videos."""
+    rows = list(zip(*(faces[name].to_pylist() for name in FACE_COLUMNS), strict=True))
     dropped = [(video, message) for video, _, _, status, message in rows if status == NO_FACE and message]
     # a face that the settings leave out was found all the same
     with_face = {(video, frame) for video, frame, _, status, _ in rows if status in (OK, UNUSED)}
     tracks = {(video, track) for video, _, track, status, _ in rows if status in (OK, UNUSED)}
-    return _FaceCounts(
+    return FaceCounts(
         frames_with_face=Counter(video for video, _ in with_face),
         frames_undecoded=Counter(video for video, _, _, status, _ in rows if status == UNDECODED),
         tracks=Counter(video for video, _ in tracks),
@@ -145,14 +155,24 @@ def _face_counts(path: Path) -> _FaceCounts:
     )
 
 
-def _ledger(
+def ledger_rows(
     videos: list[dict],
     frames: list[dict],
-    faces: _FaceCounts,
+    faces: FaceCounts,
     crops: CropReader,
     has_landmarks: np.ndarray,
     mask_source: np.ndarray,
 ) -> list[dict]:
+    """What became of every video of a shard, as rows of `schemas.LEDGER`.
+
+    Args:
+        videos: Rows of `schemas.INDEX`.
+        frames: Rows of `schemas.FRAMES`.
+        faces: What the faces stage saw of each.
+        crops: N crops.
+        has_landmarks: (N,) bool.
+        mask_source: (N,) where the manipulation mask comes from.
+    """
     n_sampled = Counter(frame["video_id"] for frame in frames if frame["status"] == OK)
     frame_failure = {frame["video_id"]: frame for frame in frames if frame["status"] != OK}
     good = crops.status == OK
