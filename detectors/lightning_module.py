@@ -79,6 +79,9 @@ class TrainingModule(L.LightningModule):
 
     def training_step(self, batch: dict, batch_index: int) -> Tensor:
         losses = self.detector.losses(batch)
+        if getattr(self.optimizers(use_pl_optimizer=False), "climbed", False):
+            # the second pass of `Sam`, whose losses are those of other weights
+            return losses["total"]
         for name, loss in losses.items():
             self._loss_sums[name] = self._loss_sums.get(name, 0) + loss.detach()
         self._n_batches += 1

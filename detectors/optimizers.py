@@ -8,6 +8,7 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from detectors.sam import Sam
 from detectors.settings import NetworkSettings
 
 
@@ -18,9 +19,10 @@ def make_optimizer(parameters: Iterable[nn.Parameter], settings: NetworkSettings
         return torch.optim.Adam(parameters, **rates)
     if settings.optimizer == "adamw":
         return torch.optim.AdamW(parameters, **rates)
+    rates["momentum"] = settings.momentum
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(parameters, momentum=settings.momentum, **rates)
-    raise ValueError(f"optimizer: found {settings.optimizer!r}")
+        return torch.optim.SGD(parameters, **rates)
+    return Sam(parameters, torch.optim.SGD, radius=settings.sam_radius, **rates)
 
 
 def learning_rate_factor(settings: NetworkSettings, epoch: int) -> float:

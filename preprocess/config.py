@@ -16,6 +16,7 @@ from pathlib import Path
 import jsonschema
 import yaml
 
+from detectors.families import FAMILIES, LANDMARKS
 from preprocess.cli import UserError
 from preprocess.settings import settings_json
 from preprocess.shards import shard_names
@@ -149,13 +150,21 @@ def _nearest(name: str, allowed: list[str]) -> str:
 def _semantic_mistakes(config: dict) -> list[str]:
     datasets = config["datasets"]
     mistakes = []
+    predictors = {name: dataset["predictor"] for name, dataset in resolve(config).items()}
     for name, experiment in config.get("experiments", {}).items():
+        reads = FAMILIES[experiment["detector"]].reads
         for role in ("train", "test"):
             for position, dataset in enumerate(experiment[role]):
                 key = f"experiments.{name}.{role}.{position}"
                 if dataset not in datasets:
                     mistakes.append(f"{key}: no data set {dataset!r}{_nearest(dataset, sorted(datasets))}")
                     continue
+                if role == "train" and predictors[dataset] == NO_PREDICTOR and LANDMARKS in reads:
+                    mistakes.append(
+                        f"{key}: data set {dataset!r} has no landmarks (landmarks.predictor is {NO_PREDICTOR!r}), which "
+                        f"the detector {experiment['detector']!r} is trained with; name a predictor (README, "
+                        "'Landmarks'), or another detector"
+                    )
                 splits = datasets[dataset].get("index", {}).get("splits")
                 if splits is not None and role not in splits:
                     mistakes.append(

@@ -1,0 +1,168 @@
+"""How networks are trained: schedules by hand, optimisers by name, what is refused, options that change no result."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from tiny_store import make_store
+
+from detectors.classifier import Classifier, ClassifierSettings
+from detectors.data import Samples
+from detectors.detector import Training
+from detectors.optimizers import learning_rate_factor, make_optimizer
+from detectors.sam import Sam
+from detectors.settings import OPTIMIZERS, NetworkSettings
+from detectors.train import train_detector
+from preprocess.cli import UserError
+
+SMALL = {
+    "backbone": "test_resnet",
+    "pretrained": False,
+    "backbone_stride": 8,
+    "size": 32,
+    "epochs": 2,
+    "batch_size": 6,
+    "augmentation": "none",
+}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("store"))
+
+
+def train(store, folder, **settings):
+    train_detector(
+        experiment="exp",
+        detector="classifier",
+        seed=3,
+        device="cpu",
+        workers=0,
+        samples=[store[0]],
+        data=store[1].parent,
+        settings=SMALL | settings,
+        output=folder / "detector.ckpt",
+        logs=folder / "logs",
+    )
+    return torch.load(folder / "detector.ckpt", weights_only=True)["state_dict"]
+
+
+@pytest.mark.parametrize(
+    ("settings", "factors"),
+    [
+        ({"schedule": "constant"}, [1, 1, 1, 1]),
+        ({"schedule": "step", "step_epochs": 2, "step_factor": 0.5}, [1, 1, 0.5, 0.5]),
+        ({"schedule": "cosine"}, [1, (1 + 0.5**0.5) / 2, 0.5, (1 - 0.5**0.5) / 2]),
+        ({"schedule": "linear", "constant_share": 0.5}, [1, 1, 1, 0.5]),
+        ({"schedule": "linear", "constant_share": 0.0}, [1, 0.75, 0.5, 0.25]),
+        ({"schedule": "linear", "constant_share": 1.0}, [1, 1, 1, 1]),
+    ],
+)
+def test_learning_rates_of_four_epochs_by_hand(settings, factors):
+    options = NetworkSettings(epochs=4, **settings)
+    assert [learning_rate_factor(options, epoch) for epoch in range(4)] == pytest.approx(factors)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD), ("sam", Sam)]
+)
+def test_an_optimiser_has_the_settings(name, kind):
+    settings = NetworkSettings(optimizer=name, learning_rate=0.5, weight_decay=0.25, momentum=0.75, sam_radius=0.125)
+    optimizer = make_optimizer([torch.nn.Parameter(torch.ones(2))], settings)
+    assert type(optimizer) is kind
+    (group,) = optimizer.param_groups
+    assert (group["lr"], group["weight_decay"]) == (0.5, 0.25)
+    if name in ("sgd", "sam"):
+        assert group["momentum"] == 0.75
+    if name == "sam":
+        assert group["radius"] == 0.125
+
+
+@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+def test_every_optimiser_moves_the_weights(store, tmp_path, optimizer):
+    common = {"optimizer": optimizer, "epochs": 1, "learning_rate": 1e-2}
+    begin = train(store, tmp_path / "still", **common | {"learning_rate": 0.0, "weight_decay": 0.0})[
+        "network.last.weight"
+    ]
+    moved = train(store, tmp_path / "moved", **common)["network.last.weight"]
+    assert not torch.equal(begin, moved)
+
+
+def test_the_schedule_acts_on_sam(store, tmp_path):
+    options = {"optimizer": "sam", "learning_rate": 1e-2, "schedule": "step", "step_epochs": 1, "weight_decay": 0.0}
+    train(store, tmp_path, **options, step_factor=0.0)
+    # the second epoch has the learning rate 0
+    history = torch.load(tmp_path / "logs/checkpoints/last.ckpt", weights_only=True)["history"]
+    one = train(store, tmp_path / "one", **options, epochs=1)
+    both = torch.load(tmp_path / "logs/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    assert len(history) == 2
+    assert torch.equal(one["network.last.weight"], both["detector.network.last.weight"])
+
+
+def test_sam_is_refused_with_what_it_cannot_follow(store, tmp_path):
+    with pytest.raises(UserError, match=r"accumulate_batches: found 2 with the optimizer 'sam'"):
+        train(store, tmp_path, optimizer="sam", accumulate_batches=2)
+    settings = ClassifierSettings(**SMALL | {"optimizer": "sam", "precision": "16-mixed"})
+    samples = Samples.read([store[0]])
+    training = Training(samples, samples, store[1].parent, tmp_path, 0, "cuda:0", 0)
+    with pytest.raises(UserError, match=r"precision: found '16-mixed' with the optimizer 'sam'.*bf16-mixed"):
+        Classifier(settings, ["real", "swap"]).fit(training)
+
+
+class TwoStages(Classifier):
+    """Learns its last layer only in the first epoch, and only the rest in the second."""
+
+    def start_epoch(self, epoch: int) -> None:
+        for parameter in self.network.body.parameters():
+            parameter.requires_grad = epoch == 1
+        for parameter in self.network.last.parameters():
+            parameter.requires_grad = epoch == 0
+
+
+def test_start_epoch_decides_what_learns(store, tmp_path):
+    samples = Samples.read([store[0]])
+    rows = np.flatnonzero(samples.split.equals("train"))
+    settings = ClassifierSettings(**SMALL | {"val_share": 0})
+    torch.manual_seed(0)
+    detector = TwoStages(settings, ["real", "swap"])
+    states = []
+
+    def record(epoch: int, parent=TwoStages.start_epoch) -> None:
+        states.append({name: value.clone() for name, value in detector.named_parameters()})
+        parent(detector, epoch)
+
+    detector.start_epoch = record
+    training = Training(samples[rows], samples[rows[:0]], store[1].parent, tmp_path, 0, "cpu", 0)
+    detector.fit(training)
+    states.append(dict(detector.named_parameters()))
+    for name, first in states[0].items():
+        of_last = name.startswith("network.last")
+        assert torch.equal(first, states[1][name]) is not of_last, name
+        assert torch.equal(states[1][name], states[2][name]) is of_last, name
+
+
+def test_accumulated_batches_step_once(store, tmp_path):
+    # without batch normalisation a batch of 6 is two of 3
+    settings = {"backbone": "test_vit", "backbone_stride": 16, "epochs": 1, "optimizer": "sgd", "samples_per_epoch": 12}
+    whole = train(store, tmp_path / "whole", **settings)
+    halves = train(store, tmp_path / "halves", **settings | {"batch_size": 3, "accumulate_batches": 2})
+    for name, value in whole.items():
+        assert torch.allclose(value, halves[name], atol=1e-5), name
+
+
+def test_channels_last_changes_no_result_but_for_rounding(store, tmp_path):
+    plain = train(store, tmp_path / "plain", epochs=1, optimizer="sgd")
+    last = train(store, tmp_path / "last", epochs=1, optimizer="sgd", channels_last=True)
+    for name, value in plain.items():
+        assert torch.allclose(value.float(), last[name].float(), atol=1e-4), name
+
+
+@pytest.mark.slow
+def test_a_compiled_network_learns_the_same_but_for_rounding(store, tmp_path):
+    """Half a minute: the compiler's."""
+    plain = train(store, tmp_path / "plain", epochs=1, optimizer="sgd")
+    compiled = train(store, tmp_path / "compiled", epochs=1, optimizer="sgd", compile=True)
+    assert plain.keys() == compiled.keys()
+    for name, value in plain.items():
+        assert torch.allclose(value.float(), compiled[name].float(), atol=1e-4), name
