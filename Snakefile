@@ -27,6 +27,7 @@ from preprocess.config import (
     evaluate_settings,
     experiment_settings,
     resolve,
+    resolve_experiments,
 )
 
 shell.prefix(
@@ -60,7 +61,7 @@ EXPERIMENTS = {
         "settings": experiment_settings(config, name),
         "evaluate": evaluate_settings(config),
     }
-    for name, experiment in config.get("experiments", {}).items()
+    for name, experiment in resolve_experiments(config).items()
 }
 
 
@@ -92,6 +93,7 @@ include: "workflow/rules/crops.smk"
 include: "workflow/rules/landmarks.smk"
 include: "workflow/rules/masks.smk"
 include: "workflow/rules/samples.smk"
+include: "workflow/rules/leakage.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"

@@ -99,6 +99,24 @@ def resolve(config: dict) -> dict[str, dict]:
     return resolved
 
 
+def resolve_experiments(config: dict) -> dict[str, dict]:
+    """The experiments, the groups in their lists replaced by the data sets in them, each data set once.
+
+    Args:
+        config: A config that `check_config` lets pass.
+    """
+    return {
+        name: experiment
+        | {role: _members(experiment[role], config) for role in ("train", "test") if role in experiment}
+        for name, experiment in config.get("experiments", {}).items()
+    }
+
+
+def _members(names: list[str], config: dict) -> list[str]:
+    groups = config.get("groups", {})
+    return list(dict.fromkeys(member for name in names for member in groups.get(name, [name])))
+
+
 def experiment_settings(config: dict, experiment: str) -> str:
     """The resolved settings of an experiment's detector as sorted JSON."""
     block = config["experiments"][experiment]
@@ -108,6 +126,11 @@ def experiment_settings(config: dict, experiment: str) -> str:
 def evaluate_settings(config: dict) -> str:
     """The resolved settings of the evaluation as sorted JSON."""
     return settings_json(_defaults(read_schema(), "evaluate") | config.get("evaluate", {}))
+
+
+def robustness_settings(config: dict) -> str:
+    """The resolved settings of the robustness sweep as sorted JSON."""
+    return settings_json(_defaults(read_schema(), "robustness") | config.get("robustness", {}))
 
 
 def _defaults(schema: dict, name: str) -> dict:
@@ -150,27 +173,29 @@ def _nearest(name: str, allowed: list[str]) -> str:
 def _semantic_mistakes(config: dict) -> list[str]:
     datasets = config["datasets"]
     mistakes = []
+    groups = config.get("groups", {})
     predictors = {name: dataset["predictor"] for name, dataset in resolve(config).items()}
+    for group, members in groups.items():
+        if group in datasets:
+            mistakes.append(f"groups.{group}: a data set has this name too; give the group another one")
+        mistakes += [
+            f"groups.{group}.{position}: no data set {member!r}{_nearest(member, sorted(datasets))}"
+            for position, member in enumerate(members)
+            if member not in datasets
+        ]
     for name, experiment in config.get("experiments", {}).items():
-        reads = FAMILIES[experiment["detector"]].reads
         for role in ("train", "test"):
-            for position, dataset in enumerate(experiment[role]):
+            for position, entry in enumerate(experiment[role]):
                 key = f"experiments.{name}.{role}.{position}"
-                if dataset not in datasets:
-                    mistakes.append(f"{key}: no data set {dataset!r}{_nearest(dataset, sorted(datasets))}")
-                    continue
-                if role == "train" and predictors[dataset] == NO_PREDICTOR and LANDMARKS in reads:
+                if entry not in datasets and entry not in groups:
                     mistakes.append(
-                        f"{key}: data set {dataset!r} has no landmarks (landmarks.predictor is {NO_PREDICTOR!r}), which "
-                        f"the detector {experiment['detector']!r} is trained with; name a predictor (README, "
-                        "'Landmarks'), or another detector"
+                        f"{key}: no data set or group {entry!r}{_nearest(entry, [*sorted(datasets), *groups])}"
                     )
-                splits = datasets[dataset].get("index", {}).get("splits")
-                if splits is not None and role not in splits:
-                    mistakes.append(
-                        f"{key}: data set {dataset!r} leaves its {role} split out: datasets.{dataset}.index.splits is "
-                        f"{splits}; add {role!r} to it, or name another data set"
-                    )
+                for dataset in _members([entry], config):
+                    if dataset in datasets:
+                        mistakes += _role_mistakes(
+                            key, role, dataset, datasets[dataset], experiment["detector"], predictors[dataset]
+                        )
     for name, dataset in datasets.items():
         if "synthetic" in dataset and dataset["layout"] not in ("faceforensics", "celebdf", "dfdc"):
             mistakes.append(
@@ -197,4 +222,21 @@ def _semantic_mistakes(config: dict) -> list[str]:
                 f"ones; give the path of an 81-point shape predictor under datasets.{name}.landmarks.predictor "
                 "(README, 'Landmarks'), or set it to 'none' to leave landmarks out"
             )
+    return mistakes
+
+
+def _role_mistakes(key: str, role: str, name: str, dataset: dict, detector: str, predictor: str) -> list[str]:
+    """What keeps a data set from being trained on, or tested on, by an experiment."""
+    mistakes = []
+    if role == "train" and predictor == NO_PREDICTOR and LANDMARKS in FAMILIES[detector].reads:
+        mistakes.append(
+            f"{key}: data set {name!r} has no landmarks (landmarks.predictor is {NO_PREDICTOR!r}), which the detector "
+            f"{detector!r} is trained with; name a predictor (README, 'Landmarks'), or another detector"
+        )
+    splits = dataset.get("index", {}).get("splits")
+    if splits is not None and role not in splits:
+        mistakes.append(
+            f"{key}: data set {name!r} leaves its {role} split out: datasets.{name}.index.splits is {splits}; add "
+            f"{role!r} to it, or name another data set"
+        )
     return mistakes

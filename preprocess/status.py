@@ -26,7 +26,7 @@ import pyarrow.parquet as pq
 
 from preprocess import versions
 from preprocess.cli import UserError, run_command
-from preprocess.config import check_config, read_config, resolve
+from preprocess.config import check_config, read_config, resolve, resolve_experiments
 from preprocess.schemas import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED, VIDEO_STATUS, describe_statuses
 from preprocess.store import Origin
 
@@ -126,7 +126,7 @@ def read_status(config: dict, folder: Path) -> tuple[list[DatasetStatus], list[E
     """
     with ThreadPoolExecutor(_READERS) as readers:
         datasets = [_dataset_status(name, of, folder / "data", readers) for name, of in resolve(config).items()]
-    experiments = [_experiment_status(name, of, folder) for name, of in config.get("experiments", {}).items()]
+    experiments = [_experiment_status(name, of, folder) for name, of in resolve_experiments(config).items()]
     return datasets, experiments
 
 

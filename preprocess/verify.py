@@ -25,7 +25,7 @@ import pyarrow.parquet as pq
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, run_command
-from preprocess.config import check_config, experiment_settings, read_config, resolve
+from preprocess.config import check_config, experiment_settings, read_config, resolve, resolve_experiments
 from preprocess.schemas import PREDICTIONS
 from preprocess.store import Origin, read_origin, read_table
 from preprocess.store_checks import (
@@ -58,7 +58,7 @@ def check_experiment(config: dict, name: str, data: Path, results: Path, broken:
         broken: Files with which something is wrong, against which nothing is compared.
     """
     checked = Checked()
-    experiment = config["experiments"][name]
+    experiment = resolve_experiments(config)[name]
     settings = json.loads(experiment_settings(config, name))
     for seed in experiment["seeds"]:
         folder = results / name / f"seed{seed}"

@@ -5,7 +5,15 @@ import pytest
 import yaml
 
 from preprocess.cli import UserError
-from preprocess.config import SCHEMA_PATH, check_config, evaluate_settings, experiment_settings, read_schema, resolve
+from preprocess.config import (
+    SCHEMA_PATH,
+    check_config,
+    evaluate_settings,
+    experiment_settings,
+    read_schema,
+    resolve,
+    resolve_experiments,
+)
 from preprocess.settings import load_settings
 from workflow.schemas.write_schema import current_schema, stage_settings
 
@@ -106,3 +114,16 @@ def test_all_mistakes_are_told_at_once(config):
     change(config, "frames.mode", "random")
     change(config, "datasets.ff_synthetic.n_shards", 0)
     assert len(mistakes(config).splitlines()) == 2
+
+
+def test_a_group_stands_for_its_data_sets_each_once(config):
+    config["groups"] = {"two": ["celebdf_synthetic", "dfdc_synthetic"]}
+    config["experiments"]["ucf_multi"]["test"] = ["dfdc_synthetic", "two", "ff_synthetic"]
+    check_config(config)
+    experiment = resolve_experiments(config)["ucf_multi"]
+    assert experiment["test"] == ["dfdc_synthetic", "celebdf_synthetic", "ff_synthetic"]
+    assert experiment["train"] == config["experiments"]["ucf_multi"]["train"]
+    config["groups"] = {"two": ["celebdf_synthetc"], "dfdc_synthetic": ["ff_synthetic"]}
+    message = mistakes(config)
+    assert "groups.two.0: no data set 'celebdf_synthetc'; did you mean 'celebdf_synthetic'?" in message
+    assert "groups.dfdc_synthetic: a data set has this name too" in message
