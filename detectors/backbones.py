@@ -45,7 +45,7 @@ class Backbone(nn.Module):
         super().__init__()
         self.stride = stride
         index = _feature_index(name, stride)
-        self.body = _create_pretrained(name, pretrained, partial(_create, name, index))
+        self.body = create_pretrained(name, pretrained, partial(_create, name, index))
         (self.channels,) = self.body.feature_info.channels()
 
     def forward(self, images: Tensor) -> Tensor:
@@ -73,9 +73,9 @@ class VectorNetwork(nn.Module):
 
     def __init__(self, name: str, *, pretrained: bool | str, stride: int):
         super().__init__()
-        self._whole = stride == max(_feature_strides(name))
+        self._whole = stride == max(feature_strides(name))
         self.body = (
-            _whole_model(name, pretrained) if self._whole else Backbone(name, pretrained=pretrained, stride=stride)
+            whole_model(name, pretrained) if self._whole else Backbone(name, pretrained=pretrained, stride=stride)
         )
         self.channels = self.body.head_hidden_size if self._whole else self.body.channels
 
@@ -126,7 +126,12 @@ def add_input_channel(network: nn.Module) -> None:
     first.in_channels += 1
 
 
-def _feature_strides(name: str) -> list[int]:
+def feature_strides(name: str) -> list[int]:
+    """Strides of the feature maps that timm takes from a model, input pixels per feature, ascending.
+
+    Raises:
+        UserError: An unknown name, or a model without feature maps.
+    """
     try:
         return timm.create_model(name, features_only=True).feature_info.reduction()
     except RuntimeError as error:
@@ -137,7 +142,7 @@ def _feature_strides(name: str) -> list[int]:
 
 
 def _feature_index(name: str, stride: int) -> int:
-    strides = _feature_strides(name)
+    strides = feature_strides(name)
     if stride not in strides:
         raise UserError(f"backbone {name!r} has no features at stride {stride}; allowed: {strides}")
     return strides.index(stride)
@@ -157,7 +162,7 @@ def _create(name: str, index: int, source: dict | None) -> nn.Module:
     return model
 
 
-def _whole_model(name: str, pretrained: bool | str) -> nn.Module:
+def whole_model(name: str, pretrained: bool | str) -> nn.Module:
     """The model without its last layer: images to vectors."""
 
     def create(source: dict | None) -> nn.Module:
@@ -165,11 +170,15 @@ def _whole_model(name: str, pretrained: bool | str) -> nn.Module:
             name, num_classes=0, pretrained=source is not None, pretrained_cfg_overlay=source or {}
         )
 
-    return _create_pretrained(name, pretrained, create)
+    return create_pretrained(name, pretrained, create)
 
 
-def _create_pretrained(name: str, pretrained: bool | str, create: Callable[[dict | None], nn.Module]) -> nn.Module:
-    """A model from `create`, which takes what to tell timm about the place of the weights, or None for random ones."""
+def create_pretrained(name: str, pretrained: bool | str, create: Callable[[dict | None], nn.Module]) -> nn.Module:
+    """A model from `create`, which takes what to tell timm about the place of the weights, or None for random ones.
+
+    Raises:
+        UserError: The weights cannot be had, or are of another model.
+    """
     if not pretrained:
         return create(None)
     source = _weights(name, pretrained)
