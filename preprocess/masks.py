@@ -238,7 +238,7 @@ def make_masks(
                 f"landmarks and crops of shard {crops.attrs['shard']} of {crops.attrs['dataset']} do not belong "
                 f"together ({len(landmarks)} and {len(crops)} rows); run detect_landmarks for it again"
             )
-        items = list(_by_video(crops, _points(landmarks), {video["video_id"]: video for video in videos}))
+        items = list(_by_video(crops, landmark_points(landmarks), {video["video_id"]: video for video in videos}))
     make = partial(_mask_video, crops_path=crops_path, root=root, settings=settings)
     results = map_videos(
         make, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.decode", "preprocess.crop_file")
@@ -252,7 +252,7 @@ def make_masks(
         yield from masks
 
 
-def _points(landmarks: pa.Table) -> np.ndarray:
+def landmark_points(landmarks: pa.Table) -> np.ndarray:
     """(N, 81, 2) float32 landmarks in frame pixels, NaN where a row has none."""
     points = np.full((len(landmarks), N_LANDMARKS, 2), np.nan, np.float32)
     column = landmarks["landmarks"].combine_chunks()
