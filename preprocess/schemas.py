@@ -176,6 +176,30 @@ PREDICTIONS = pa.schema(
     ]
 )
 
+# One row per distortion, strength and drawn sample of the test split.
+DISTORTED_PREDICTIONS = pa.schema(
+    [
+        *(field for field in PREDICTIONS if field.name != "score"),
+        ("distortion", pa.string()),  # `none` for the crops as they are
+        ("strength", pa.int8()),  # 1 to 5; 0 for the crops as they are
+        ("score", pa.float32()),
+    ]
+)
+
+# One row per test data set, seed and labelled video.
+VIDEO_SCORES = pa.schema(
+    [
+        ("experiment", pa.string()),
+        ("dataset", pa.string()),
+        ("seed", pa.int64()),
+        *_video,
+        ("label", pa.int8()),
+        ("score", pa.float64()),  # probability that the video is fake
+        ("threshold", pa.float64()),  # a score at or above it counts as fake; NaN when there is none
+        ("predicted", pa.bool_()),  # false: the video has no prediction, and the score is what missing ones get
+    ]
+)
+
 
 def describe_statuses(counts: Mapping[str, int]) -> str:
     """How many videos have each status, such as `12 ok, 1 no_face`; what none has is left out."""

@@ -23,6 +23,7 @@ def setting(
     doc: str,
     *,
     choices: tuple | None = None,
+    item_choices: tuple | None = None,
     minimum: float | None = None,
     pattern: str | None = None,
 ) -> Any:
@@ -32,10 +33,11 @@ def setting(
         default: Value when the user says nothing.
         doc: One sentence for the user: when to change it.
         choices: The allowed values, where they can be listed.
+        item_choices: The allowed items of a list.
         minimum: The smallest allowed number.
         pattern: Regular expression that a text must match from beginning to end.
     """
-    limits = {"choices": choices, "minimum": minimum, "pattern": pattern}
+    limits = {"choices": choices, "item_choices": item_choices, "minimum": minimum, "pattern": pattern}
     return dataclasses.field(default=default, metadata={"doc": doc} | limits)
 
 
@@ -79,6 +81,11 @@ def _check(name: str, value: Any, hint: Any, metadata: typing.Mapping) -> None:
         raise UserError(f"{name}: expected {names}, found {value!r}")
     if metadata.get("choices") and value not in metadata["choices"]:
         raise UserError(f"{name}: found {value!r}; allowed: {', '.join(map(repr, metadata['choices']))}")
+    if metadata.get("item_choices") and isinstance(value, list):
+        for item in value:
+            if item not in metadata["item_choices"]:
+                allowed = ", ".join(map(repr, metadata["item_choices"]))
+                raise UserError(f"{name}: found {item!r} in the list; allowed: {allowed}")
     minimum = metadata.get("minimum")
     if minimum is not None and isinstance(value, int | float) and value < minimum:
         raise UserError(f"{name}: found {value!r}; the smallest allowed value is {minimum}")

@@ -28,6 +28,7 @@ def stage_settings() -> dict[str, type]:
     """The dataclass of each stage, by its name in the config."""
     from detectors.evaluate import EvaluateSettings
     from detectors.families import FAMILIES
+    from detectors.predict_distorted import RobustnessSettings
     from detectors.registry import detector_class
     from preprocess.crops import CropsSettings
     from preprocess.faces import FacesSettings
@@ -46,6 +47,7 @@ def stage_settings() -> dict[str, type]:
         "landmarks": LandmarksSettings,
         "masks": MasksSettings,
         "evaluate": EvaluateSettings,
+        "robustness": RobustnessSettings,
         **{name: detector_class(name).Settings for name in FAMILIES},
     }
 
@@ -61,6 +63,8 @@ def settings_schema(cls: type) -> dict:
         entry = {"type": names[0] if len(names) == 1 else names, "description": field.metadata["doc"]}
         if field.metadata["choices"]:
             entry["enum"] = list(field.metadata["choices"])
+        if field.metadata["item_choices"]:
+            entry |= {"items": {"enum": list(field.metadata["item_choices"])}, "minItems": 1}
         if field.metadata["minimum"] is not None:
             entry["minimum"] = field.metadata["minimum"]
         if field.metadata["pattern"]:
