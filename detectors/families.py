@@ -26,4 +26,7 @@ FAMILIES = {
     "ucf": Family("detectors.ucf", "Ucf"),
     "classifier": Family("detectors.classifier", "Classifier"),
     "spsl": Family("detectors.spsl", "Spsl"),
+    "siamese": Family("detectors.metric_learning", "Siamese"),
+    "triplet": Family("detectors.metric_learning", "Triplet"),
+    "temporal": Family("detectors.temporal", "Temporal"),
 }
