@@ -29,6 +29,7 @@ from preprocess.config import (
     resolve,
     resolve_experiments,
 )
+from preprocess.settings import settings_json
 
 shell.prefix(
     system_errors.shell_prefix(

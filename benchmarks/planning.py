@@ -64,8 +64,8 @@ def planning_config(n_videos: int) -> dict:
 def n_planned_jobs(config: dict) -> int:
     """Jobs from nothing to `eval.csv`, counted on paper."""
     n_shards = sum(dataset["n_shards"] for dataset in config["datasets"].values())
-    # of a data set: scan, lists, samples, predictions; of the experiment: training, evaluation
-    return len(SHARD_STAGES) * n_shards + 4 * len(config["datasets"]) + 2
+    # of a data set: scan, lists, samples, predictions; of the experiment: leakage, training, evaluation
+    return len(SHARD_STAGES) * n_shards + 4 * len(config["datasets"]) + 3
 
 
 def make_shells(folder: Path, config: dict) -> None:
@@ -77,7 +77,8 @@ def make_shells(folder: Path, config: dict) -> None:
             paths.append(f"data/index/{name}/{shard}.parquet")
             paths += [f"data/{stage}/{name}/{shard}.{suffix}" for stage, suffix in SHARD_STAGES.items()]
         paths.append(f"results/ucf/seed0/predictions/{name}.parquet")
-    paths += [f"results/ucf/seed0/{file}" for file in ("detector.ckpt", "summary.json")]
+    paths += [f"results/ucf/seed0/{file}" for file in ("detector.ckpt", "summary.json", "validation.parquet")]
+    paths += ["results/ucf/leakage.csv", "results/ucf/video_scores.parquet"]
     for table in ("eval", "missing", "videos"):
         paths += [f"results/ucf/{table}.csv", f"results/ucf/tables/{table}.html"]
     paths += [f"results/ucf/figures/{name}.{suffix}" for name in ("roc", "scores") for suffix in ("png", "svg")]

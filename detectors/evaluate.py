@@ -1,8 +1,9 @@
 """Evaluate a detector: its seeds' predictions become `eval.csv`, `missing.csv`, `videos.csv` and figures.
 
-What every column means and how it is computed stands in `docs/evaluation.md`. In short: the frame level is
-the face crops, each on its own; the video level is the mean over a video's face crops; thresholds were
-chosen on validation data; and a video without a prediction is counted and listed, never dropped silently.
+What every column means and how it is computed stands in `docs/evaluation.md`. In short: the frame level is the face
+crops, each on its own; at the video level a video has one score, which comes from its face crops by the setting
+`aggregation`; thresholds are chosen on validation data; and a video without a prediction is scored by the setting
+`missing_score`, counted and listed, never dropped silently.
 """
 
 from __future__ import annotations
@@ -10,35 +11,58 @@ from __future__ import annotations
 import argparse
 import logging
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 
+from detectors.aggregation import AGGREGATIONS
 from detectors.figures import draw_figures
 from detectors.html_tables import write_html
-from detectors.metrics import METRICS, bootstrap_auc, detection_metrics
-from detectors.runs import LEVELS, Run, read_ledger, read_run
+from detectors.leakage import read_leaked
+from detectors.metrics import METRICS, RESAMPLED, bootstrap, detection_metrics
+from detectors.runs import (
+    BEST,
+    DETECTOR,
+    LEVELS,
+    MEAN,
+    STD,
+    SUMMARIES,
+    Run,
+    labelled_videos,
+    read_ledger,
+    read_run,
+    read_thresholds,
+    with_missing_videos,
+)
+from preprocess import versions
 from preprocess.cli import UserError, run_command
-from preprocess.schemas import OK, PARTIAL, VIDEO_STATUS
-from preprocess.settings import load_settings, setting
-from preprocess.store import atomic_path
+from preprocess.schemas import OK, PARTIAL, VIDEO_SCORES, VIDEO_STATUS
+from preprocess.settings import load_settings, setting, settings_json
+from preprocess.store import Origin, atomic_path, write_table
 
 log = logging.getLogger("detectors.evaluate")
 
-MEAN = "mean"  # in the column `seed`: the row is the mean over the seeds
 VALIDATION = "validation"
 INTERVAL_PERCENT = (2.5, 97.5)
 
-COUNTS = ("n_videos", "n_videos_missing", "n_frames")
-MEASURED = tuple(f"{level}_{metric}" for level in LEVELS for metric in METRICS)
+COUNTS = ("n_videos_missing", "n_frames", "n_faces", "n_faces_fake")
+INTERVALS = tuple(f"video_{metric}_{end}" for metric in RESAMPLED for end in ("low", "high"))
+# over the videos that have a prediction
+OF_PREDICTED = ("auc", "accuracy")
+MEASURED = (
+    *(f"{level}_{metric}" for level in LEVELS for metric in METRICS),
+    *(f"video_{metric}_predicted" for metric in OF_PREDICTED),
+)
 COLUMNS = (
     *("experiment", "seed", "dataset", "type", "domain", "split", "compression"),
-    *COUNTS,
+    *("n_videos", "n_videos_fake", "n_videos_missing", "n_videos_leaked", "n_frames", "n_faces", "n_faces_fake"),
     *(f"{level}_{metric}" for level in LEVELS for metric in (*METRICS, "threshold")),
-    *("video_auc_low", "video_auc_high"),
+    *INTERVALS,
+    *(f"video_{metric}_predicted" for metric in OF_PREDICTED),
 )
 VIDEO_COLUMNS = ("dataset", "split", "n_videos", "n_real", "n_fake", *VIDEO_STATUS, "n_face_crops")
 MISSING_COLUMNS = ("video_id", "dataset", "stage", "status", "message")
@@ -57,72 +81,141 @@ class EvaluateSettings:
         "Score from which a face or video counts as fake: `validation` for the equal error rate on the "
         "validation data, or a number in [0, 1] to compare with work that fixes one.",
     )
+    aggregation: str = setting(
+        DETECTOR,
+        "How a video's score comes from its face crops; `detector` is the detector's own, another is for comparing.",
+        choices=(DETECTOR, *AGGREGATIONS),
+    )
+    missing_score: float | None = setting(
+        0.5,
+        "Score of a test video without a prediction, in [0, 1]; null leaves such videos out of the metrics, as some "
+        "published figures do.",
+        minimum=0,
+    )
 
 
 def evaluate(
     runs: Sequence[Run],
     ledgers: dict[str, pd.DataFrame],
+    thresholds: dict[int, dict[str, float]],
     *,
     experiment: str,
     train: Sequence[str],
     settings: EvaluateSettings,
+    leaked: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """The table `eval.csv`: for every test data set a row per seed and one for their mean.
+    """The table `eval.csv`: for every test data set a row per seed, then their mean, standard deviation and best.
 
     Args:
-        runs: Every seed on every test data set; rows follow the order in which data sets and seeds appear.
+        runs: Every seed on every test data set, as `complete_runs` gives them; rows follow the order in which data
+            sets and seeds appear.
         ledgers: By data set, as `read_ledger` gives them.
+        thresholds: By seed and level, as `choose_thresholds` gives them.
         experiment: Name of the experiment.
         train: Data sets that the detector was trained on; they are `in` domain.
         settings: Settings of the evaluation.
+        leaked: By data set, test videos that share something with the training set; None when nobody has looked.
 
     Returns:
-        `COLUMNS`; NaN where a value is not defined, counts are int, `seed` holds int and "mean".
+        `COLUMNS`; NaN where a value is not defined, counts are int, `seed` holds int and one of `SUMMARIES`. With one
+        seed the mean is the only summary.
 
     Raises:
         UserError: Runs, ledgers, experiment and training sets do not belong together.
     """
-    if isinstance(settings.threshold, str):
-        if settings.threshold != VALIDATION:
-            raise UserError(f"threshold: found {settings.threshold!r}; allowed: {VALIDATION!r} or a number in [0, 1]")
-    elif not 0 <= settings.threshold <= 1:
-        raise UserError(f"threshold: found {settings.threshold!r}; a number must be in [0, 1]")
-    _check_runs(runs, ledgers, experiment, train)
-    if settings.threshold == VALIDATION and any(math.isnan(value) for run in runs for value in run.thresholds.values()):
-        log.warning(
-            "training chose no threshold, for want of validation data of both classes: accuracy, F1, sensitivity and "
-            "specificity stay empty; set `threshold` to a number to have them"
-        )
+    _check_runs(runs, experiment, train)
     rows = []
     for dataset, of_dataset in _by_dataset(runs).items():
         split = of_dataset[0].split
-        videos = _labelled_videos(ledgers[dataset], split)
-        n_unlabelled = int((ledgers[dataset]["split"] == split).sum()) - len(videos)
+        videos = labelled_videos(ledgers[dataset], split)
+        n_unlabelled = int(((ledgers[dataset]["split"] == split) & ledgers[dataset]["label"].isna()).sum())
         if n_unlabelled:
             log.warning(
                 "data set %s: %d videos of split %s have no label and are left out", dataset, n_unlabelled, split
             )
-        names = {
+        same = {
             "experiment": experiment,
             "dataset": dataset,
             "type": {(0,): "Real", (1,): "Fake", (0, 1): "Fake+Real"}.get(tuple(sorted(videos["label"].unique())), ""),
             "domain": "in" if dataset in train else "out",
             "split": split,
             "compression": "+".join(sorted(videos["compression"].unique())),
+            "n_videos": len(videos),
+            "n_videos_fake": int((videos["label"] == 1).sum()),
+            "n_videos_leaked": math.nan if leaked is None else leaked.get(dataset, 0),
         }
         of_seeds, resampled = [], []
         for run in of_dataset:
-            _check_videos(run, videos)
-            labels, scores = run.videos["label"], run.videos["score"]
-            aucs = bootstrap_auc(labels, scores, n_resamples=settings.n_bootstrap, seed=settings.bootstrap_seed)
-            of_seeds.append({**names, **_measure(run, len(videos), settings), **_interval(aucs)})
-            resampled.append(aucs)
+            values = bootstrap(
+                *run.of_level("video"),
+                thresholds[run.seed]["video"],
+                n_resamples=settings.n_bootstrap,
+                seed=settings.bootstrap_seed,
+            )
+            of_seeds.append({**same, **_measure(run, len(videos), thresholds[run.seed]), **_intervals(values)})
+            resampled.append(values)
         # Resample i holds the same videos for every seed, so the mean over the seeds has an interval of its own,
-        # if only all seeds predicted the same videos.
+        # if only all seeds scored the same videos.
         same_videos = all(run.videos["video_id"].equals(of_dataset[0].videos["video_id"]) for run in of_dataset)
-        interval = _interval(np.mean(resampled, axis=0) if same_videos else np.empty(0))
-        rows += [*of_seeds, {**_mean(of_seeds), **interval}]
+        means = {name: np.mean([values[name] for values in resampled], axis=0) for name in RESAMPLED}
+        rows += [*of_seeds, {**_mean(of_seeds), **_intervals(means if same_videos else {})}]
+        if len(of_seeds) > 1:
+            rows += [_std(of_seeds), _best(of_seeds)]
     return pd.DataFrame(rows, columns=list(COLUMNS))
+
+
+def complete_runs(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame], missing_score: float | None) -> list[Run]:
+    """The runs with a score for every labelled video of the split, if `missing_score` gives one.
+
+    Raises:
+        UserError: A ledger is absent, or tells of other videos than the predictions.
+    """
+    if missing_score is not None and not 0 <= missing_score <= 1:
+        raise UserError(f"missing_score: found {missing_score!r}; allowed: a number in [0, 1], or null")
+    for run in runs:
+        if run.dataset not in ledgers:
+            raise UserError(f"data set {run.dataset!r} has no ledger among --ledgers: {sorted(ledgers)}")
+    return [with_missing_videos(run, labelled_videos(ledgers[run.dataset], run.split), missing_score) for run in runs]
+
+
+def choose_thresholds(
+    runs: Sequence[Run], validation: Iterable[Path], settings: EvaluateSettings
+) -> dict[int, dict[str, float]]:
+    """The thresholds of every seed, by level: the setting's number, or that at the equal error rate on validation data.
+
+    Args:
+        runs: Of one experiment.
+        validation: What training wrote as `validation.parquet`, one file per seed; not read for a fixed threshold.
+        settings: Settings of the evaluation.
+
+    Raises:
+        UserError: A seed has no validation file, a file is of another experiment, or the setting says nothing known.
+    """
+    seeds = sorted({run.seed for run in runs})
+    if not isinstance(settings.threshold, str):
+        if not 0 <= settings.threshold <= 1:
+            raise UserError(f"threshold: found {settings.threshold!r}; a number must be in [0, 1]")
+        return {seed: dict.fromkeys(LEVELS, float(settings.threshold)) for seed in seeds}
+    if settings.threshold != VALIDATION:
+        raise UserError(f"threshold: found {settings.threshold!r}; allowed: {VALIDATION!r} or a number in [0, 1]")
+    thresholds = {}
+    for path in validation:
+        experiment, seed, of_seed = read_thresholds(path, settings.aggregation)
+        if experiment != runs[0].experiment:
+            raise UserError(f"{path} is of experiment {experiment!r}, not {runs[0].experiment!r}; name its own files")
+        thresholds[seed] = of_seed
+    absent = [seed for seed in seeds if seed not in thresholds]
+    if absent:
+        raise UserError(
+            f"seed {absent[0]} has no file among --validation (seeds {sorted(thresholds)}): name its "
+            "validation.parquet, or set `threshold` to a number"
+        )
+    if any(math.isnan(value) for seed in seeds for value in thresholds[seed].values()):
+        log.warning(
+            "there is no threshold, for want of validation data of both classes: accuracy, F1, precision, recall, "
+            "sensitivity and specificity stay empty; set `threshold` to a number to have them"
+        )
+    return thresholds
 
 
 def missing_videos(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
@@ -132,8 +225,8 @@ def missing_videos(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame]) -> pd.
     """
     tables = []
     for dataset, of_dataset in _by_dataset(runs).items():
-        videos = _labelled_videos(ledgers[dataset], of_dataset[0].split)
-        predicted = set.intersection(*(set(run.videos["video_id"]) for run in of_dataset))
+        videos = labelled_videos(ledgers[dataset], of_dataset[0].split)
+        predicted = set.intersection(*(set(run.videos["video_id"][run.videos["predicted"]]) for run in of_dataset))
         missing = videos[~videos["video_id"].isin(predicted)].sort_values("video_id").assign(dataset=dataset)
         usable = missing["status"].isin([OK, PARTIAL])
         missing.loc[usable, "message"] = [
@@ -167,12 +260,25 @@ def video_outcomes(ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
     return pd.DataFrame(rows, columns=list(VIDEO_COLUMNS))
 
 
+def score_table(runs: Sequence[Run], thresholds: dict[int, dict[str, float]]) -> pd.DataFrame:
+    """The table `video_scores.parquet` (`schemas.VIDEO_SCORES`): every video of every run, with its score."""
+    tables = [
+        run.videos.assign(
+            experiment=run.experiment, dataset=run.dataset, seed=run.seed, threshold=thresholds[run.seed]["video"]
+        )
+        for run in runs
+        if len(run.videos)
+    ]
+    table = pd.concat(tables) if tables else pd.DataFrame(columns=VIDEO_SCORES.names)
+    return table[VIDEO_SCORES.names]
+
+
 def format_table(table: pd.DataFrame) -> str:
     """The evaluation as lines for a person: the mean row of every data set, `—` where nothing is defined.
 
     With several seeds, the last column holds the smallest and the largest video AUC among them.
     """
-    several_seeds = len(table["seed"].unique()) > 2
+    several_seeds = STD in set(table["seed"])
     header = ["data set", "type", "domain", "videos (missing)", "frame AUC", "video AUC [95 % interval]"]
     header += ["video EER", "video accuracy"] + ["video AUC of seeds"] * several_seeds
     lines = [header]
@@ -191,7 +297,7 @@ def format_table(table: pd.DataFrame) -> str:
             _readable(row["video_accuracy"]),
         ]
         if several_seeds:
-            of_seeds = table.loc[(table["dataset"] == row["dataset"]) & (table["seed"] != MEAN), "video_auc"]
+            of_seeds = table.loc[(table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARIES), "video_auc"]
             line.append("—" if of_seeds.isna().any() else f"{of_seeds.min():.3f} to {of_seeds.max():.3f}")
         lines.append(line)
     widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
@@ -214,11 +320,7 @@ def _by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
     return groups
 
 
-def _labelled_videos(ledger: pd.DataFrame, split: str) -> pd.DataFrame:
-    return ledger[(ledger["split"] == split) & ledger["label"].notna()].astype({"label": np.int64})
-
-
-def _check_runs(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame], experiment: str, train: Sequence[str]) -> None:
+def _check_runs(runs: Sequence[Run], experiment: str, train: Sequence[str]) -> None:
     if not runs:
         raise UserError("there are no predictions to evaluate; name at least one file after --predictions")
     groups = _by_dataset(runs)
@@ -242,44 +344,32 @@ def _check_runs(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame], experimen
         splits = sorted({run.split for run in of_dataset})
         if len(splits) > 1:
             raise UserError(f"data set {dataset!r} has predictions of the splits {splits}; evaluate one at a time")
-        if dataset not in ledgers:
-            raise UserError(f"data set {dataset!r} has no ledger among --ledgers: {sorted(ledgers)}")
 
 
-def _check_videos(run: Run, videos: pd.DataFrame) -> None:
-    """Predictions and ledger must tell of the same videos: older predictions would give wrong counts."""
-    labels = run.videos["video_id"].map(videos.set_index("video_id")["label"])
-    where = f"data set {run.dataset!r}, seed {run.seed}:"
-    for wrong, what in (
-        (labels.isna(), f"is not a labelled video of the split {run.split!r} in the ledger"),
-        (labels != run.videos["label"], "has another label in the ledger"),
-    ):
-        if wrong.any():
-            raise UserError(
-                f"{where} the predicted video {run.videos['video_id'][wrong].iloc[0]!r} {what} "
-                f"({int(wrong.sum())} such videos); predictions and samples are of different dates: predict again"
-            )
-
-
-def _measure(run: Run, n_videos: int, settings: EvaluateSettings) -> dict:
+def _measure(run: Run, n_videos: int, thresholds: dict[str, float]) -> dict:
     row = {
         "seed": run.seed,
-        "n_videos": n_videos,
-        "n_videos_missing": n_videos - len(run.videos),
+        "n_videos_missing": n_videos - int(run.videos["predicted"].sum()),
         "n_frames": run.n_frames,
+        "n_faces": len(run.labels),
+        "n_faces_fake": int(run.labels.sum()),
     }
-    by_level = {"frame": (run.labels, run.scores), "video": (run.videos["label"], run.videos["score"])}
-    for level, (labels, scores) in by_level.items():
-        threshold = run.thresholds[level] if settings.threshold == VALIDATION else float(settings.threshold)
-        metrics = detection_metrics(labels, scores, threshold)
+    for level in LEVELS:
+        metrics = detection_metrics(*run.of_level(level), thresholds[level])
         row |= {f"{level}_{metric}": value for metric, value in metrics.items()}
-        row[f"{level}_threshold"] = threshold
-    return row
+        row[f"{level}_threshold"] = thresholds[level]
+    predicted = run.videos[run.videos["predicted"]]
+    of_predicted = detection_metrics(predicted["label"], predicted["score"], thresholds["video"])
+    return row | {f"video_{metric}_predicted": of_predicted[metric] for metric in OF_PREDICTED}
 
 
-def _interval(aucs: np.ndarray) -> dict[str, float]:
-    low, high = np.percentile(aucs, INTERVAL_PERCENT) if len(aucs) else (math.nan, math.nan)
-    return {"video_auc_low": float(low), "video_auc_high": float(high)}
+def _intervals(resampled: dict[str, np.ndarray]) -> dict[str, float]:
+    """By column of `INTERVALS`; NaN where there is nothing, or nothing defined."""
+    ends = dict.fromkeys(INTERVALS, math.nan)
+    for metric, values in resampled.items():
+        low, high = np.percentile(values, INTERVAL_PERCENT)
+        ends |= {f"video_{metric}_low": float(low), f"video_{metric}_high": float(high)}
+    return ends
 
 
 def _mean(rows: list[dict]) -> dict:
@@ -296,6 +386,26 @@ def _mean(rows: list[dict]) -> dict:
     return mean
 
 
+def _std(rows: list[dict]) -> dict:
+    """Sample standard deviation over the seeds; the counts are the mean's."""
+    std = {**_mean(rows), "seed": STD, **dict.fromkeys(INTERVALS, math.nan)}
+    for column in (*MEASURED, *(f"{level}_threshold" for level in LEVELS)):
+        std[column] = float(np.std([row[column] for row in rows], ddof=1))
+    return std
+
+
+def _best(rows: list[dict]) -> dict:
+    """The row of the seed with the highest video AUC, or, in a set of one class, the highest video accuracy.
+
+    The first of equals; where neither is defined, none is the best and nothing is given.
+    """
+    metric = "video_auc" if not math.isnan(rows[0]["video_auc"]) else "video_accuracy"
+    if any(math.isnan(row[metric]) for row in rows):
+        empty = dict.fromkeys((*MEASURED, *INTERVALS, *(f"{level}_threshold" for level in LEVELS)), math.nan)
+        return {**_mean(rows), "seed": BEST, **empty}
+    return {**max(rows, key=lambda row: row[metric]), "seed": BEST}
+
+
 def _readable(value: float) -> str:
     return "—" if math.isnan(value) else f"{value:.3f}"
 
@@ -308,20 +418,44 @@ def main() -> None:
     parser.add_argument(
         "--predictions", nargs="+", type=Path, required=True, help="one file per test data set and seed"
     )
-    parser.add_argument("--ledgers", nargs="+", type=Path, required=True, help="the ledger of every data set")
     parser.add_argument(
-        "--output", type=Path, required=True, help="eval.csv; missing.csv, videos.csv and tables/ are written beside it"
+        "--validation", nargs="*", type=Path, default=[], help="validation.parquet of every seed, for its thresholds"
+    )
+    parser.add_argument("--ledgers", nargs="+", type=Path, required=True, help="the ledger of every data set")
+    parser.add_argument("--leakage", type=Path, help="leakage.csv of the experiment (python -m detectors.leakage)")
+    parser.add_argument(
+        "--output",
+        type=Path,
+        required=True,
+        help="eval.csv; missing.csv, videos.csv, video_scores.parquet and tables/ are written beside it",
     )
     parser.add_argument("--figures", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--settings", default="{}", help="settings as JSON")
     args = parser.parse_args()
 
     settings = load_settings(EvaluateSettings, args.settings)
-    runs = [read_run(path) for path in args.predictions]
     ledgers = dict(read_ledger(path) for path in args.ledgers)
-    table = evaluate(runs, ledgers, experiment=args.experiment, train=args.train, settings=settings)
+    runs = [read_run(path, settings.aggregation) for path in args.predictions]
+    runs = complete_runs(runs, ledgers, settings.missing_score)
+    thresholds = choose_thresholds(runs, args.validation, settings)
+    table = evaluate(
+        runs,
+        ledgers,
+        thresholds,
+        experiment=args.experiment,
+        train=args.train,
+        settings=settings,
+        leaked=args.leakage and read_leaked(args.leakage),
+    )
     missing = missing_videos(runs, ledgers)
     figures = draw_figures(args.figures, runs, table)
+    tested = "+".join(dict.fromkeys(run.dataset for run in runs))
+    write_table(
+        args.output.with_name("video_scores.parquet"),
+        pa.Table.from_pandas(score_table(runs, thresholds), VIDEO_SCORES, preserve_index=False),
+        VIDEO_SCORES,
+        Origin(tested, "evaluate", settings_json(settings), versions.EVALUATE),
+    )
     missing_path = args.output.with_name("missing.csv")
     write_csv(missing_path, missing)
     outcomes = video_outcomes(ledgers)
@@ -335,7 +469,7 @@ def main() -> None:
         write_html(page, f"{args.experiment}: {title}", of_name, whole=f"{name}.csv")
     write_csv(args.output, table)
 
-    n_seeds = len(table["seed"].unique()) - 1
+    n_seeds = len({run.seed for run in runs})
     print(f"\n{args.experiment}, mean over {n_seeds} seeds\n" if n_seeds > 1 else f"\n{args.experiment}\n")
     print(format_table(table))
     print(f"\ntable    {args.output}\nmissing  {missing_path} ({len(missing)} videos)")

@@ -6,10 +6,10 @@ Every figure is written as PNG (150 dpi) and as SVG, with the same bytes for the
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
-import matplotlib
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
@@ -17,41 +17,12 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.metrics import roc_curve
 
-from detectors.runs import Run
-from preprocess.store import atomic_path
+from detectors.figure_style import COLOURS, DASHED, FAKE_COLOUR, GREY, REAL_COLOUR, panels, write_figure
+from detectors.runs import LEVELS, MEAN, SUMMARIES, Run
 
-# Okabe and Ito, "Color Universal Design", 2008; without its yellow, which is too pale for a line
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-REAL_COLOUR, FAKE_COLOUR = "#0072B2", "#E69F00"
-GREY = "#999999"
 DOMAINS = {"in": "in domain", "out": "out of domain"}
 
-STYLE = {
-    "font.size": 9,
-    "axes.titlesize": 9,
-    "axes.labelsize": 9,
-    "axes.spines.top": False,
-    "axes.spines.right": False,
-    "axes.linewidth": 0.8,
-    "axes.grid": True,
-    "axes.axisbelow": True,
-    "grid.color": "#e6e6e6",
-    "grid.linewidth": 0.6,
-    "xtick.labelsize": 8,
-    "ytick.labelsize": 8,
-    "legend.frameon": False,
-    "legend.fontsize": 8,
-    "figure.titlesize": 10,
-    "figure.constrained_layout.h_pad": 0.07,
-    "figure.labelsize": 9,
-    "figure.dpi": 150,
-    "savefig.dpi": 150,
-    # names of elements in an SVG are random without it
-    "svg.hashsalt": "evaluation",
-}
-
 N_BINS = 25
-PANELS_PER_ROW = 4
 ROC_GRID = np.linspace(0, 1, 501)
 
 
@@ -66,15 +37,10 @@ def draw_figures(folder: str | Path, runs: Sequence[Run], table: pd.DataFrame) -
     Returns:
         The files written.
     """
-    paths = []
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        for name, figure in (("roc", draw_roc(runs, table)), ("scores", draw_scores(runs, table))):
-            for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
-                path = Path(folder) / f"{name}{suffix}"
-                with atomic_path(path) as temporary:
-                    figure.savefig(temporary, format=suffix[1:], metadata=metadata)
-                paths.append(path)
-    return paths
+    drawn = {"roc": draw_roc, "scores": draw_scores}
+    return [
+        path for name, draw in drawn.items() for path in write_figure(Path(folder) / name, partial(draw, runs, table))
+    ]
 
 
 def draw_roc(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
@@ -95,7 +61,7 @@ def draw_roc(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
 def _draw_roc_together(runs: Sequence[Run], shown: pd.DataFrame) -> Figure:
     figure = Figure(figsize=(7.2, 4.0 + 0.19 * len(shown)), layout="constrained")
     lines = []
-    for axes, level in zip(figure.subplots(1, 2, sharey=True), ("frame", "video"), strict=True):
+    for axes, level in zip(figure.subplots(1, 2, sharey=True), LEVELS, strict=True):
         for colour, row in zip(COLOURS, shown.to_dict("records"), strict=False):
             curves = _roc_curves(runs, row["dataset"], level)
             if len(curves) > 1 and len(shown) <= 3:
@@ -120,7 +86,9 @@ def _draw_roc_panels(runs: Sequence[Run], shown: pd.DataFrame) -> Figure:
     curves = {dataset: _roc_curves(runs, dataset, "video") for dataset in shown["dataset"]}
     others = [np.mean(of_dataset, axis=0) for of_dataset in curves.values()]
     handles = {}
-    for axes, row in _panels(figure, shown, height=2.1, x_label="false positive rate", y_label="true positive rate"):
+    for axes, row in panels(
+        figure, shown.to_dict("records"), height=2.1, x_label="false positive rate", y_label="true positive rate"
+    ):
         handles["the other data sets"] = axes.plot(*_joined(others), color=GREY, linewidth=0.5, alpha=0.5)[0]
         of_dataset = curves[row["dataset"]]
         if len(of_dataset) > 1:
@@ -142,7 +110,9 @@ def draw_scores(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
     shown = _mean_rows(table)
     figure = Figure(layout="constrained")
     handles = {}
-    for axes, row in _panels(figure, shown, height=2.2, x_label="video score", y_label="share of the class (%)"):
+    for axes, row in panels(
+        figure, shown.to_dict("records"), height=2.2, x_label="video score", y_label="share of the class (%)"
+    ):
         videos = pd.concat([run.videos for run in runs if run.dataset == row["dataset"]])
         for label, name, colour in ((0, "real", REAL_COLOUR), (1, "fake", FAKE_COLOUR)):
             scores = videos.loc[videos["label"] == label, "score"]
@@ -153,7 +123,9 @@ def draw_scores(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
                 handles[name] = filled[0]
         if videos.empty:
             axes.text(0.5, 0.5, "no video has\na prediction", ha="center", va="center", transform=axes.transAxes)
-        thresholds = table.loc[(table["dataset"] == row["dataset"]) & (table["seed"] != "mean"), "video_threshold"]
+        thresholds = table.loc[
+            (table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARIES), "video_threshold"
+        ]
         for threshold in thresholds.dropna().unique():
             line = axes.axvline(threshold, color="black", linestyle=(0, (4, 2)), linewidth=0.8)
             handles["threshold"] = line
@@ -169,31 +141,12 @@ def draw_scores(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _panels(
-    figure: Figure, shown: pd.DataFrame, *, height: float, x_label: str, y_label: str
-) -> Iterator[tuple[Axes, dict]]:
-    """A panel per data set, at most four in a row; sets the size of the figure, labels its outer panels."""
-    n_columns = min(len(shown), PANELS_PER_ROW)
-    n_rows = math.ceil(len(shown) / n_columns)
-    figure.set_size_inches(max(3.6, 0.3 + 1.75 * n_columns), 0.9 + height * n_rows)
-    grid = figure.subplots(n_rows, n_columns, squeeze=False).ravel()
-    for axes in grid[len(shown) :]:
-        axes.remove()
-    for position, (axes, row) in enumerate(zip(grid, shown.to_dict("records"), strict=False)):
-        if position + n_columns >= len(shown):
-            axes.set_xlabel(x_label)
-        if position % n_columns == 0:
-            axes.set_ylabel(y_label)
-        yield axes, row
-
-
 def _roc_curves(runs: Sequence[Run], dataset: str, level: str) -> np.ndarray:
     """(seeds, 501) true positive rate at the false positive rates of `ROC_GRID`."""
     curves = []
     for run in runs:
         if run.dataset == dataset:
-            by_level = {"frame": (run.labels, run.scores), "video": (run.videos["label"], run.videos["score"])}
-            false_positive, true_positive, _ = roc_curve(*by_level[level])
+            false_positive, true_positive, _ = roc_curve(*run.of_level(level))
             # a hair of slope makes the vertical steps a function
             steps = false_positive + 1e-9 * np.arange(len(false_positive))
             curves.append(np.interp(ROC_GRID, steps, true_positive))
@@ -207,7 +160,7 @@ def _joined(curves: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _plot_roc(axes: Axes, curves: np.ndarray, domain: str, *, color: str) -> Line2D:
-    linestyle = "-" if domain == "in" else (0, (4, 1.5))
+    linestyle = "-" if domain == "in" else DASHED
     return axes.plot(*_joined([curves.mean(axis=0)]), linestyle=linestyle, linewidth=1.5, color=color)[0]
 
 
@@ -218,7 +171,7 @@ def _finish_roc(axes: Axes, *, ticks: np.ndarray) -> None:
 
 
 def _mean_rows(table: pd.DataFrame) -> pd.DataFrame:
-    return table[table["seed"] == "mean"]
+    return table[table["seed"] == MEAN]
 
 
 def _interval(row: dict) -> str:

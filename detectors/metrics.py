@@ -10,10 +10,23 @@ scikit-learn computes whatever it has. It has no equal error rate, and no fast b
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
-from sklearn.metrics import accuracy_score, average_precision_score, f1_score, log_loss, roc_auc_score, roc_curve
+from sklearn.metrics import (
+    accuracy_score,
+    average_precision_score,
+    f1_score,
+    log_loss,
+    precision_score,
+    recall_score,
+    roc_auc_score,
+    roc_curve,
+)
 
-METRICS = ("accuracy", "auc", "ap", "eer", "log_loss", "f1", "sensitivity", "specificity")
+METRICS = (
+    *("accuracy", "auc", "ap", "eer", "log_loss", "f1", "sensitivity", "specificity"),
+    *("precision", "recall", "real_precision", "real_recall"),
+)
+# those that a bootstrap interval is given for
+RESAMPLED = ("auc", "accuracy", "f1")
 
 # Scores are stored in single precision, where the number next to 1 is 1 - 6e-8: a certain and wrong
 # detector loses -ln(1e-7) = 16.1, not infinity.
@@ -26,12 +39,13 @@ def detection_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) 
     Args:
         labels: (N,) 0 real, 1 fake.
         scores: (N,) probability of being fake, in [0, 1].
-        threshold: A score at or above it counts as fake. NaN when there is none: then accuracy, F1,
-            sensitivity and specificity are not defined.
+        threshold: A score at or above it counts as fake. NaN when there is none: then only AUC, AP, EER and log
+            loss are defined.
 
     Returns:
-        Metric by name; NaN where it is not defined. AUC, AP and EER need both classes; sensitivity and F1
-        need a fake, specificity a real. The log loss clips scores to [1e-7, 1 - 1e-7].
+        Metric by name; NaN where it is not defined. AUC, AP and EER need both classes; sensitivity (the fakes'
+        recall), F1 and precision need a fake, specificity (the reals' recall) and the reals' precision a real, each
+        precision besides something that is called so. The log loss clips scores to [1e-7, 1 - 1e-7].
     """
     labels, scores = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
     metrics = dict.fromkeys(METRICS, np.nan)
@@ -48,9 +62,11 @@ def detection_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) 
         metrics["accuracy"] = accuracy_score(labels, called_fake)
         if has_fake:
             metrics["f1"] = f1_score(labels, called_fake, zero_division=0)
-            metrics["sensitivity"] = called_fake[labels == 1].mean()
+            metrics["precision"] = precision_score(labels, called_fake, zero_division=np.nan)
+            metrics["recall"] = metrics["sensitivity"] = recall_score(labels, called_fake)
         if has_real:
-            metrics["specificity"] = 1 - called_fake[labels == 0].mean()
+            metrics["real_precision"] = precision_score(labels, called_fake, pos_label=0, zero_division=np.nan)
+            metrics["real_recall"] = metrics["specificity"] = recall_score(labels, called_fake, pos_label=0)
     return {name: float(value) for name, value in metrics.items()}
 
 
@@ -86,54 +102,53 @@ def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> tuple[float, flo
     return float(rate), float((thresholds[corner] + next_lower) / 2)
 
 
-def video_scores(samples: pd.DataFrame) -> pd.DataFrame:
-    """Score of every video: the mean over its samples, that is over all faces of all its predicted frames.
-
-    Args:
-        samples: One row per sample with `video_id`, `label` and `score`.
-
-    Returns:
-        One row per video, sorted by `video_id`: `video_id`, `label`, `score` (float64).
-    """
-    by_video = samples.assign(score=samples["score"].astype(np.float64)).groupby("video_id", sort=True)
-    return by_video.agg(label=("label", "first"), score=("score", "mean")).reset_index()
-
-
-def bootstrap_auc(labels: np.ndarray, scores: np.ndarray, *, n_resamples: int, seed: int) -> np.ndarray:
-    """AUC of bootstrap resamples, drawn with replacement among the reals and among the fakes.
+def bootstrap(
+    labels: np.ndarray, scores: np.ndarray, threshold: float, *, n_resamples: int, seed: int
+) -> dict[str, np.ndarray]:
+    """Metrics of bootstrap resamples, drawn with replacement among the reals and among the fakes.
 
     Drawing within each class (stratified) keeps their numbers, so every resample has an AUC. The same labels
     in the same order and the same seed give the same draws, whatever the scores: resample i of two
     detectors (or of two training seeds) holds the same videos.
 
     Args:
-        labels: (N,) 0 real, 1 fake, both present.
+        labels: (N,) 0 real, 1 fake.
         scores: (N,) finite; higher means fake.
+        threshold: A score at or above it counts as fake; NaN when there is none.
         n_resamples: How many.
         seed: Of the draws.
 
     Returns:
-        (n_resamples,) exact AUC of each resample, ties counting one half. Empty when a class is absent.
+        (n_resamples,) of each of `RESAMPLED`, as `detection_metrics` has it of each resample, ties in the AUC counting
+        one half; NaN where it is not defined.
     """
     labels, scores = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
     real, fake = scores[labels == 0], scores[labels == 1]
-    if len(real) == 0 or len(fake) == 0:
-        return np.empty(0)
+    n_real, n_fake = len(real), len(fake)
     # The order of the scores is the same in every resample, only the counts differ: one sort serves all.
     order = np.argsort(real, kind="stable")
-    real = real[order]
-    n_below, n_below_or_tied = np.searchsorted(real, fake, "left"), np.searchsorted(real, fake, "right")
+    n_below = np.searchsorted(real[order], fake, "left")
+    n_below_or_tied = np.searchsorted(real[order], fake, "right")
+    called_fake, found = (real >= threshold).astype(np.int64), (fake >= threshold).astype(np.int64)
     rng = np.random.default_rng(seed)
-    aucs = np.empty(n_resamples)
+    doubled_wins, false_alarms, hits = np.zeros((3, n_resamples))
     for resample in range(n_resamples):
-        real_counts, fake_counts = draw_counts(rng, len(real)), draw_counts(rng, len(fake))
+        real_counts, fake_counts = draw_counts(rng, n_real), draw_counts(rng, n_fake)
         beaten = np.concatenate(([0], np.cumsum(real_counts[order])))
         # Mann-Whitney U, doubled so that a tie is the whole number 1
-        doubled_wins = fake_counts @ (beaten[n_below] + beaten[n_below_or_tied])
-        aucs[resample] = doubled_wins / (2 * len(real) * len(fake))
-    return aucs
+        doubled_wins[resample] = fake_counts @ (beaten[n_below] + beaten[n_below_or_tied])
+        false_alarms[resample] = real_counts @ called_fake
+        hits[resample] = fake_counts @ found
+    resampled = dict.fromkeys(RESAMPLED, np.full(n_resamples, np.nan))
+    if n_real and n_fake:
+        resampled["auc"] = doubled_wins / (2 * n_real * n_fake)
+    if not np.isnan(threshold) and len(labels):
+        resampled["accuracy"] = (n_real - false_alarms + hits) / len(labels)
+        if n_fake:
+            resampled["f1"] = 2 * hits / (n_fake + hits + false_alarms)
+    return resampled
 
 
 def draw_counts(rng: np.random.Generator, n_items: int) -> np.ndarray:
     """How often each of n items is in one bootstrap resample of size n: (n_items,) int64."""
-    return np.bincount(rng.integers(n_items, size=n_items), minlength=n_items)
+    return np.bincount(rng.integers(n_items, size=n_items), minlength=n_items) if n_items else np.zeros(0, np.int64)

@@ -20,7 +20,7 @@ COMMANDS = (
         "preprocess.export_crops",
         "preprocess.synthetic",
     ),
-    *("preprocess.train_predictor", "detectors.train", "detectors.predict", "detectors.evaluate"),
+    *("preprocess.train_predictor", "detectors.train", "detectors.predict", "detectors.evaluate", "detectors.leakage"),
 )
 
 

@@ -6,6 +6,12 @@ rule evaluate_detector:
             dataset=EXPERIMENTS[wildcards.experiment]["test"],
             seed=EXPERIMENTS[wildcards.experiment]["seeds"],
         ),
+        validation=lambda wildcards: expand(
+            "results/{experiment}/seed{seed}/validation.parquet",
+            experiment=wildcards.experiment,
+            seed=EXPERIMENTS[wildcards.experiment]["seeds"],
+        ),
+        leakage="results/{experiment}/leakage.csv",
         ledgers=lambda wildcards: expand(
             "data/samples/{dataset}.ledger.parquet",
             dataset=experiment_datasets(wildcards.experiment),
@@ -14,6 +20,7 @@ rule evaluate_detector:
         table="results/{experiment}/eval.csv",
         missing="results/{experiment}/missing.csv",
         videos="results/{experiment}/videos.csv",
+        scores_of_videos="results/{experiment}/video_scores.parquet",
         # what a report shows
         table_page=report(
             "results/{experiment}/tables/eval.html",
@@ -66,5 +73,6 @@ rule evaluate_detector:
         "Evaluating {wildcards.experiment}"
     shell:
         "python -m detectors.evaluate --experiment {wildcards.experiment} --train {params.train}"
-        " --predictions {input.predictions} --ledgers {input.ledgers} --settings {params.settings:q}"
-        " --output {output.table} --figures results/{wildcards.experiment}/figures 2> {log}"
+        " --predictions {input.predictions} --validation {input.validation} --ledgers {input.ledgers}"
+        " --leakage {input.leakage} --settings {params.settings:q} --output {output.table}"
+        " --figures results/{wildcards.experiment}/figures 2> {log}"

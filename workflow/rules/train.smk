@@ -9,6 +9,8 @@ rule train_detector:
             for stage in FAMILIES[EXPERIMENTS[wildcards.experiment]["detector"]].reads
             for path in stage_shards(stage, EXPERIMENTS[wildcards.experiment]["train"])
         ],
+        # only that it has passed: a test set added later trains nothing
+        leakage=ancient("results/{experiment}/leakage.csv"),
     output:
         detector="results/{experiment}/seed{seed}/detector.ckpt",
         summary="results/{experiment}/seed{seed}/summary.json",
