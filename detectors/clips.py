@@ -69,7 +69,7 @@ class TrackClips(ScoringSet):
         self._tracks = Tracks(samples)
         self.item_of_sample = self._tracks.track_of_sample
         self.crops_per_item = n_frames
-        self._store = CropStore(root, samples, window)
+        self.store = CropStore(root, samples, window)
 
     def __len__(self) -> int:
         return len(self._tracks)
@@ -79,11 +79,11 @@ class TrackClips(ScoringSet):
         return {"image": batch["image"][0], "row": track}
 
     def __getitems__(self, tracks: list[int]) -> dict:
-        images = new_clips(len(tracks), self.crops_per_item, self._store.size)
+        images = new_clips(len(tracks), self.crops_per_item, self.store.size)
         for clip, track in zip(images.numpy(), tracks, strict=True):
             # of a short track the last frames stay black
             for frame, row in zip(clip, self._tracks.clip(track, self.crops_per_item), strict=False):
-                split_planes(self._store.read(row), frame)
+                split_planes(self.store.read(row), frame)
         return {"image": images, "row": torch.tensor(tracks)}
 
 

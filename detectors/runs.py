@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -74,7 +75,15 @@ def read_run(path: str | Path, aggregation: str = DETECTOR) -> Run:
     Raises:
         UserError: It is absent, is no predictions file, or holds scores that are not in [0, 1].
     """
-    samples, dataset, made_by = _read_predictions(path)
+    return make_run(*read_predictions(path), aggregation)
+
+
+def make_run(samples: pd.DataFrame, dataset: str, made_by: dict, aggregation: str = DETECTOR) -> Run:
+    """A run of labelled samples, as `read_predictions` gives them, or of a part of them.
+
+    Raises:
+        UserError: There is no such aggregation.
+    """
     aggregation = _resolved(aggregation, made_by)
     return Run(
         **{key: made_by[key] for key in ("experiment", "seed", "split")},
@@ -101,7 +110,7 @@ def read_thresholds(path: str | Path, aggregation: str = DETECTOR) -> tuple[str,
     Raises:
         UserError: As `read_run`.
     """
-    samples, _, made_by = _read_predictions(path)
+    samples, _, made_by = read_predictions(path)
     videos = video_scores(samples, _resolved(aggregation, made_by))
     thresholds = {
         level: equal_error_rate(table["label"], table["score"])[1]
@@ -110,14 +119,23 @@ def read_thresholds(path: str | Path, aggregation: str = DETECTOR) -> tuple[str,
     return made_by["experiment"], made_by["seed"], thresholds
 
 
-def _read_predictions(path: str | Path) -> tuple[pd.DataFrame, str, dict]:
-    """The labelled samples, the data set, and what the file says of its making."""
-    table = read_table(path, _SAMPLE_COLUMNS)
+def read_predictions(path: str | Path, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, str, dict]:
+    """The labelled samples of a predictions file, the data set, and what the file says of its making.
+
+    Args:
+        path: What `detectors.predict` wrote, or something like it.
+        columns: To read besides those of an evaluation.
+
+    Raises:
+        UserError: As `read_run`.
+    """
+    columns = [*_SAMPLE_COLUMNS, *columns]
+    table = read_table(path, columns)
     try:
         origin = read_origin(path)
         made_by = json.loads(origin.settings)
         made_by = {key: made_by[key] for key in ("experiment", "seed", "split", "train", "aggregation")}
-        samples = table.select(_SAMPLE_COLUMNS).to_pandas()
+        samples = table.select(columns).to_pandas()
     except (KeyError, ValueError) as error:
         raise UserError(f"{path} is no predictions file ({error}); make it with python -m detectors.predict") from error
     if not samples["score"].between(0, 1).all():
