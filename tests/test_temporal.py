@@ -214,8 +214,8 @@ def step(detector, batch, optimizer):
 
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
 def test_every_parameter_learns_and_eight_pairs_of_clips_are_learnt_by_heart(loss):
-    detector = make_detector(loss=loss, learning_rate=3e-3, n_frames=3).train()
-    batch = {"image": clips(16, 3), "label": torch.arange(16) % 2}
+    detector = make_detector(loss=loss, learning_rate=3e-3, n_frames=3, size=32).train()
+    batch = {"image": clips(16, 3, 32), "label": torch.arange(16) % 2}
     batch["image"][3, 2:] = 0
     optimizer = detector.optimizer()
     detector.start_epoch(0)

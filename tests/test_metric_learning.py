@@ -1,0 +1,166 @@
+"""The Siamese and the triplet-trained detector: two stages, what learns in each, learning and prediction."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from sklearn.metrics import roc_auc_score
+from tiny_store import make_store
+from torch import nn
+
+from detectors.losses import pair_contrastive, triplet_loss
+from detectors.metric_learning import MetricLearningSettings, Siamese, SiameseSettings, Triplet
+from detectors.predict import predict_dataset
+from detectors.registry import load_detector
+from detectors.train import train_detector
+from preprocess.cli import UserError
+from preprocess.store import read_rows
+
+METHODS = ["real", "swap"]
+SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 32, "embedding_epochs": 2}
+FAMILIES = [(Siamese, SiameseSettings), (Triplet, MetricLearningSettings)]
+
+
+def make_batch(n=16):
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
+    return {"image": images, "label": torch.arange(n) % 2}
+
+
+def make_detector(family, settings, **options):
+    torch.manual_seed(0)
+    return family(settings(**SMALL | {"epochs": 4} | options), METHODS)
+
+
+def learn(detector, optimizer, batch, n_steps):
+    detector.train()
+    for _ in range(n_steps):
+        optimizer.zero_grad()
+        losses = detector.losses(batch)
+        losses["total"].backward()
+        optimizer.step()
+    return losses
+
+
+def state_of(module):
+    return {name: value.clone() for name, value in module.state_dict().items()}
+
+
+def equal(one, two):
+    return all(torch.equal(one[name], two[name]) for name in one)
+
+
+def test_shapes():
+    images = make_batch(3)["image"]
+    siamese = make_detector(Siamese, SiameseSettings).eval()
+    assert siamese.embed(images).shape == (3, 48)
+    assert siamese.logits(images).shape == (3, 2)
+    triplet = make_detector(Triplet, MetricLearningSettings).eval()
+    assert triplet.embed(images).shape == (3, triplet.network.channels)
+    assert triplet.logits(images).shape == (3, 2)
+    assert torch.equal(triplet.vectors(images)["embedding"], triplet.embed(images))
+
+
+def test_the_first_stage_compares_all_faces_of_a_batch():
+    batch = make_batch(4)
+    siamese = make_detector(Siamese, SiameseSettings, embedding_margin=2.0).eval()
+    vectors = siamese.embed(batch["image"])
+    one, other = [0, 0, 0, 1, 1, 2], [1, 2, 3, 2, 3, 3]
+    same = torch.tensor([False, True, False, False, True, False])
+    expected = pair_contrastive(vectors[one], vectors[other], same, margin=2.0)
+    assert siamese.losses(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-6)
+    triplet = make_detector(Triplet, MetricLearningSettings, embedding_margin=2.0).eval()
+    expected = triplet_loss(triplet.embed(batch["image"]), batch["label"], margin=2.0)
+    assert triplet.losses(batch)["embedding"].item() == pytest.approx(expected.item(), rel=1e-6)
+
+
+@pytest.mark.parametrize(("family", "settings"), FAMILIES)
+def test_each_stage_teaches_its_part_and_leaves_the_other_exactly_as_it_was(family, settings):
+    detector = make_detector(family, settings, weight_decay=0.1, learning_rate=1e-2)
+    assert any(isinstance(module, nn.BatchNorm2d) for module in detector.embedding.modules())
+    whole, optimizer, batch = dict(detector.named_parameters()), detector.optimizer(), make_batch()
+    embedding = {name for name, value in whole.items() if any(value is one for one in detector.embedding.parameters())}
+    assert embedding
+    for epoch, learns in ((0, embedding), (1, embedding), (2, whole.keys() - embedding), (3, whole.keys() - embedding)):
+        detector.start_epoch(epoch)
+        before, frozen = state_of(detector), state_of(detector.embedding)
+        learn(detector, optimizer, batch, 2)
+        detector.eval().score(batch["image"])
+        assert {name for name, value in whole.items() if not torch.equal(value, before[name])} == learns
+        # the statistics of batch normalisation, too
+        assert equal(frozen, state_of(detector.embedding)) == (epoch >= 2)
+
+
+@pytest.mark.parametrize(("family", "settings"), FAMILIES)
+def test_eight_pairs_are_learnt_by_heart_in_two_stages_and_no_parameter_is_idle(family, settings):
+    detector = make_detector(family, settings, learning_rate=3e-3)
+    optimizer, batch, taught = detector.optimizer(), make_batch(), set()
+    for epoch, n_steps, names in ((0, 20, {"embedding", "total"}), (2, 60, {"total"})):
+        detector.start_epoch(epoch)
+        for _ in range(n_steps):
+            assert learn(detector, optimizer, batch, 1).keys() == names
+            taught |= {
+                name for name, value in detector.named_parameters() if value.grad is not None and value.grad.any()
+            }
+        vectors = detector.eval().embed(batch["image"])
+        distance, same = torch.cdist(vectors, vectors), batch["label"][:, None] == batch["label"][None]
+        # the first stage draws a class together and the other apart
+        assert distance[~same].min() > 1.5 * distance[same].mean()
+    assert taught == dict(detector.named_parameters()).keys()
+    score = detector.score(batch["image"])
+    assert score[batch["label"] == 1].min() > score[batch["label"] == 0].max()
+
+
+@pytest.mark.parametrize(("family", "settings"), FAMILIES)
+def test_until_the_classifier_learns_every_face_scores_one_half(family, settings):
+    detector, images = make_detector(family, settings).eval(), make_batch(3)["image"]
+    detector.start_epoch(1)
+    assert detector.score(images).tolist() == [0.5] * 3
+    detector.start_epoch(2)
+    score = detector.score(images)
+    assert torch.equal(score, detector.logits(images).softmax(dim=1)[:, 1])
+    # what was learnt knows its stage
+    again = make_detector(family, settings).eval()
+    again.load_state_dict(detector.state_dict())
+    assert torch.equal(again.score(images), score)
+
+
+def test_epochs_must_be_left_for_the_classifier():
+    with pytest.raises(UserError, match=r"embedding_epochs: found 2 with 2 epochs.*raise epochs"):
+        make_detector(Siamese, SiameseSettings, epochs=2)
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory):
+    return make_store(tmp_path_factory.mktemp("store"), n_groups=4)
+
+
+@pytest.mark.parametrize("detector", ["siamese", "triplet"])
+def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
+    settings = SMALL | {"backbone_stride": 8, "size": 48, "epochs": 10, "embedding_epochs": 6, "batch_size": 8}
+    summary = train_detector(
+        experiment="exp",
+        detector=detector,
+        seed=3,
+        device="cpu",
+        workers=0,
+        samples=[store[0]],
+        data=store[1].parent,
+        settings=settings | {"augmentation": "none", "learning_rate": 3e-3},
+        output=tmp_path / "detector.ckpt",
+        logs=tmp_path / "logs",
+    )
+    assert summary["best_epoch"] >= 6
+    assert summary["best"]["val/video_auc"] == 1
+    assert load_detector(tmp_path / "detector.ckpt")[0].classifier_learns
+    output = tmp_path / "predictions.parquet"
+    predict_dataset(
+        checkpoint=tmp_path / "detector.ckpt",
+        samples=store[0],
+        data=store[1].parent,
+        split="test",
+        output=output,
+        device="cpu",
+    )
+    rows = read_rows(output)
+    assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
