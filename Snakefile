@@ -60,7 +60,7 @@ EXPERIMENTS = {
     name: {
         **experiment,
         "settings": experiment_settings(config, name),
-        "evaluate": evaluate_settings(config),
+        "evaluate": evaluate_settings(config, name),
     }
     for name, experiment in resolve_experiments(config).items()
 }

@@ -123,9 +123,10 @@ def experiment_settings(config: dict, experiment: str) -> str:
     return settings_json(_defaults(read_schema(), block["detector"]) | block.get("settings", {}))
 
 
-def evaluate_settings(config: dict) -> str:
-    """The resolved settings of the evaluation as sorted JSON."""
-    return settings_json(_defaults(read_schema(), "evaluate") | config.get("evaluate", {}))
+def evaluate_settings(config: dict, experiment: str) -> str:
+    """The resolved settings of an experiment's evaluation as sorted JSON; its own come before those of all."""
+    own = config["experiments"][experiment].get("evaluate", {})
+    return settings_json(_defaults(read_schema(), "evaluate") | config.get("evaluate", {}) | own)
 
 
 def robustness_settings(config: dict) -> str:

@@ -45,7 +45,7 @@ def test_resolved_settings_are_what_each_stage_accepts(config):
     for stage in ("index", "synthetic", "frames", "faces", "crops", "landmarks", "masks"):
         load_settings(classes[stage], resolved[stage])
     load_settings(classes["ucf"], experiment_settings(config, "ucf_multi"))
-    load_settings(classes["evaluate"], evaluate_settings(config))
+    load_settings(classes["evaluate"], evaluate_settings(config, "ucf_multi"))
 
 
 def test_a_data_set_overrides_a_stage_for_itself_alone(config):
@@ -127,3 +127,11 @@ def test_a_group_stands_for_its_data_sets_each_once(config):
     message = mistakes(config)
     assert "groups.two.0: no data set 'celebdf_synthetc'; did you mean 'celebdf_synthetic'?" in message
     assert "groups.dfdc_synthetic: a data set has this name too" in message
+
+
+def test_an_experiment_may_be_evaluated_in_its_own_way(config):
+    config["evaluate"] = {"n_bootstrap": 10, "threshold": 0.5}
+    config["experiments"]["ucf_multi"]["evaluate"] = {"threshold": 0.6}
+    check_config(config)
+    settings = json.loads(evaluate_settings(config, "ucf_multi"))
+    assert (settings["n_bootstrap"], settings["threshold"]) == (10, 0.6)
