@@ -1,0 +1,320 @@
+"""Score your own videos and images with a trained detector.
+
+    python -m detectors.score ucf_multi interview.mp4 photos/ --annotate annotated --csv scores.csv
+
+Faces are found and tracked with the pipeline's code and settings, cut as the detector cuts them, and put together as in
+the evaluation of that checkpoint, with its threshold. A row for every file and every face track; a file that cannot be
+scored keeps its row, which says why. docs/score.md has more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import dataclasses
+import json
+import logging
+import math
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import torch
+
+from detectors.aggregation import AGGREGATIONS, BOX_COLUMNS, video_scores
+from detectors.annotate import annotate_files
+from detectors.data import Samples, default_workers
+from detectors.detector import Detector
+from detectors.evaluate import VALIDATION, EvaluateSettings
+from detectors.predict import predict_samples
+from detectors.registry import load_detector
+from detectors.runs import DETECTOR, read_thresholds
+from detectors.score_tables import Scores, format_scores, verdicts, write_csv, write_json
+from preprocess.cli import UserError, add_worker_arguments, run_command
+from preprocess.config import read_config
+from preprocess.crops import CropsSettings
+from preprocess.device import pick_device
+from preprocess.faces import FacesSettings
+from preprocess.frames import FramesSettings
+from preprocess.loose_files import FileFaces, StageSettings, find_faces, list_files
+from preprocess.settings import load_settings, settings_json
+from preprocess.store import read_table
+
+log = logging.getLogger("detectors")
+
+_FACE_COLUMNS = ["video_id", "frame_index", "pts_seconds", "track_id", *BOX_COLUMNS]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A trained detector, ready to score.
+
+    Attributes:
+        path: Its checkpoint.
+        detector: In evaluation mode.
+        facts: What else the checkpoint says (`registry.load_detector`).
+        threshold: Video score from which it says fake, NaN when there is none.
+    """
+
+    path: Path
+    detector: Detector
+    facts: dict
+    threshold: float
+
+
+def find_checkpoints(name: str, results: Path, seed: int | None = None, *, all_seeds: bool = False) -> list[Path]:
+    """The checkpoints that are meant.
+
+    Args:
+        name: A checkpoint, or an experiment with trained seeds.
+        results: Folder of the experiments.
+        seed: One of the experiment's; None is the smallest.
+        all_seeds: Every seed.
+
+    Raises:
+        UserError: There is nothing of the name, or no such seed.
+    """
+    if Path(name).is_file():
+        if seed is not None or all_seeds:
+            raise UserError(f"{name} is one checkpoint: leave --seed and --all-seeds out, or name an experiment")
+        return [Path(name)]
+    found = {int(path.parent.name[4:]): path for path in (results / name).glob("seed[0-9]*/detector.ckpt")}
+    if not found:
+        there = sorted({path.parent.parent.name for path in results.glob("*/seed[0-9]*/detector.ckpt")})
+        raise UserError(
+            f"{name!r} is neither a checkpoint nor an experiment that has been trained in {results}; trained are: "
+            f"{', '.join(there) or 'none'}"
+        )
+    if seed is not None and seed not in found:
+        raise UserError(f"experiment {name!r} has no trained seed {seed}; trained are: {', '.join(map(str, found))}")
+    if all_seeds:
+        return [found[number] for number in sorted(found)]
+    return [found[min(found) if seed is None else seed]]
+
+
+def load_trained(path: Path, aggregation: str) -> Trained:
+    """Load a checkpoint with its threshold at the equal error rate on validation data, as an evaluation chooses it.
+
+    Args:
+        path: `detector.ckpt`; `validation.parquet` beside it is read where there is one.
+        aggregation: One of `AGGREGATIONS`, or `detector` for the detector's own.
+
+    Raises:
+        UserError: The checkpoint cannot be read.
+    """
+    detector, facts = load_detector(path)
+    validation = path.with_name("validation.parquet")
+    if validation.is_file():
+        threshold = read_thresholds(validation, aggregation)[2]["video"]
+    elif aggregation in (DETECTOR, detector.aggregation):
+        threshold = facts["thresholds"]["video"]
+    else:
+        threshold = None
+        log.warning("there is no %s: a threshold for the aggregation %s cannot be chosen", validation, aggregation)
+    return Trained(path, detector, facts, math.nan if threshold is None else threshold)
+
+
+def score_faces(
+    trained: Sequence[Trained],
+    found: FileFaces,
+    *,
+    aggregation: str = DETECTOR,
+    threshold: float | None = None,
+    device: str = "cpu",
+    threads: int = 1,
+) -> Scores:
+    """Score the faces that were found in files.
+
+    Args:
+        trained: Detectors; of several the mean score of each face counts, and the mean of their thresholds.
+        found: What `loose_files.find_faces` found, its samples in a store with the crops.
+        aggregation: One of `AGGREGATIONS`, or `detector` for that of the first detector.
+        threshold: In place of the detectors' own.
+        device: `cpu` or `cuda:<number>`.
+        threads: CPU cores that may be used to feed a GPU.
+    """
+    if aggregation == DETECTOR:
+        aggregation = trained[0].detector.aggregation
+    if threshold is None:
+        threshold = float(np.mean([one.threshold for one in trained]))
+    samples = Samples.read([found.samples])
+    scores = np.zeros(len(samples), np.float64)
+    for one in trained:
+        torch.set_num_threads(one.detector.settings.cpu_threads)
+        workers = default_workers(threads, device)
+        of_one = predict_samples(one.detector, samples, found.store, batch_size=64, workers=workers, device=device)
+        scores += of_one / len(trained)
+    faces = read_table(found.samples, _FACE_COLUMNS).to_pandas().assign(label=0, score=scores)
+
+    # a file is a video of the aggregation, and so is each of its tracks
+    by_file = video_scores(faces, aggregation).set_index("video_id")["score"]
+    of_tracks = faces.assign(video_id=faces["video_id"] + "#" + faces["track_id"].astype(str))
+    by_track = video_scores(of_tracks, aggregation).set_index("video_id")["score"]
+
+    files = pd.DataFrame(found.ledger)
+    score = files["video_id"].map(by_file).astype(np.float64)
+    names = dict(zip((row["video_id"] for row in found.videos), map(str, found.files), strict=True))
+    files = pd.DataFrame(
+        {
+            "path": files["video_id"].map(names),
+            "status": files["status"],
+            "message": files["message"],
+            "score": score,
+            "verdict": verdicts(score, threshold),
+            "n_tracks": files["n_tracks"],
+            "n_faces": files["n_crops"],
+            "n_frames_sampled": files["n_frames_sampled"],
+        }
+    )
+    groups = of_tracks.groupby("video_id", sort=False)
+    tracks = groups.agg(
+        path=("video_id", lambda ids: names[ids.iloc[0].partition("#")[0]]),
+        track_id=("track_id", "first"),
+        n_faces=("track_id", "size"),
+        begin_seconds=("pts_seconds", "min"),
+        end_seconds=("pts_seconds", "max"),
+    )
+    tracks.insert(2, "score", by_track.reindex(tracks.index))
+    tracks.insert(3, "verdict", verdicts(tracks["score"], threshold))
+    tracks["file"] = [key.partition("#")[0] for key in tracks.index]
+    tracks = tracks.sort_values(["file", "track_id"]).drop(columns="file").reset_index(drop=True)
+    faces.insert(0, "path", faces["video_id"].map(names))
+    faces = faces[["path", "track_id", "frame_index", "pts_seconds", *BOX_COLUMNS, "score"]]
+    return Scores(files, tracks, faces, threshold, aggregation)
+
+
+def stage_settings(config: dict, dataset: str | None, changes: dict[str, dict]) -> StageSettings:
+    """The settings with which faces are found.
+
+    Args:
+        config: A config, whose stages stand at its top; empty for the defaults.
+        dataset: Data set of the config whose own settings come before those; None for none.
+        changes: By stage, settings that come before both.
+
+    Raises:
+        UserError: A name or a value that is not allowed.
+    """
+    own: dict = {}
+    if dataset is not None:
+        datasets = config.get("datasets", {})
+        if dataset not in datasets:
+            raise UserError(f"--like: no data set {dataset!r} in the config; allowed: {', '.join(datasets) or 'none'}")
+        own = datasets[dataset]
+    classes = {"frames": FramesSettings, "faces": FacesSettings, "crops": CropsSettings}
+    return StageSettings(
+        **{
+            stage: load_settings(cls, config.get(stage, {}) | own.get(stage, {}) | changes.get(stage, {}))
+            for stage, cls in classes.items()
+        }
+    )
+
+
+def json_object(text: str) -> dict:
+    value = json.loads(text)
+    if not isinstance(value, dict):
+        raise argparse.ArgumentTypeError(f"{text!r} is not a JSON object such as {{}}")
+    return value
+
+
+def _arguments() -> argparse.Namespace:
+    parser = argparse.ArgumentParser(
+        prog="python -m detectors.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("detector", help="an experiment of --results, or a checkpoint (detector.ckpt)")
+    parser.add_argument("files", nargs="+", type=Path, help="videos, images, and folders of them at any depth")
+
+    which = parser.add_argument_group("which detector")
+    which.add_argument("--results", type=Path, default=Path("results"), help="folder of experiments (default: results)")
+    which.add_argument("--seed", type=int, help="of the experiment (default: the smallest that was trained)")
+    which.add_argument("--all-seeds", action="store_true", help="the mean score of all seeds of the experiment")
+    which.add_argument("--aggregation", choices=(DETECTOR, *AGGREGATIONS), help="instead of the evaluation's")
+    which.add_argument("--threshold", type=float, help="video score from which a face is fake, instead of its own")
+
+    faces = parser.add_argument_group(
+        "how faces are found", "With an experiment as its config says; with a checkpoint, and no --config, by default."
+    )
+    faces.add_argument("--config", type=Path, help="config of the experiment (default: config.yaml)")
+    faces.add_argument("--like", metavar="DATASET", help="with the settings of this data set of the config")
+    faces.add_argument("--n-frames", type=int, help="frames to take of a video")
+    for stage, cls in (("frames", FramesSettings), ("faces", FacesSettings), ("crops", CropsSettings)):
+        defaults = settings_json(cls()).replace("%", "%%")
+        faces.add_argument(f"--{stage}", type=json_object, default={}, metavar="JSON", help=f"changes to: {defaults}")
+
+    output = parser.add_argument_group("what is written")
+    output.add_argument("--json", type=Path, metavar="FILE", help="everything, down to single faces")
+    output.add_argument("--csv", type=Path, metavar="FILE", help="a row for each file and each of its face tracks")
+    output.add_argument(
+        "--annotate", type=Path, metavar="FOLDER", help="pictures and videos with the faces, blue real and orange fake"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+    add_worker_arguments(parser)
+    return parser.parse_args()
+
+
+def main() -> None:
+    """Command line."""
+    args = _arguments()
+    if args.threshold is not None and not 0 <= args.threshold <= 1:
+        raise UserError(f"--threshold: found {args.threshold:g}; allowed: 0 to 1")
+    checkpoints = find_checkpoints(args.detector, args.results, args.seed, all_seeds=args.all_seeds)
+    is_experiment = not Path(args.detector).is_file()
+    config = read_config(args.config or Path("config.yaml")) if args.config or is_experiment or args.like else {}
+    changes = {"frames": args.frames, "faces": args.faces, "crops": args.crops}
+    if args.n_frames is not None:
+        changes["frames"] = changes["frames"] | {"n_frames": args.n_frames}
+    settings = stage_settings(config, args.like, changes)
+    evaluation = load_settings(EvaluateSettings, config.get("evaluate", {}))
+    aggregation = args.aggregation or evaluation.aggregation
+    threshold = args.threshold
+    if threshold is None and evaluation.threshold != VALIDATION:
+        threshold = float(evaluation.threshold)
+    device = pick_device(args.device)
+    trained = [load_trained(path, aggregation) for path in checkpoints]
+
+    with tempfile.TemporaryDirectory(prefix="score-") as folder:
+        reading = {"workers": args.workers, "video_seconds": args.video_seconds}
+        found = find_faces(list_files(args.files), Path(folder), settings, device=device, **reading)
+        scores = score_faces(
+            trained, found, aggregation=aggregation, threshold=threshold, device=device, threads=args.workers
+        )
+    print(format_scores(scores))
+    print(f"\n{_describe(scores, trained)}")
+    if args.csv:
+        write_csv(args.csv, scores)
+    if args.json:
+        write_json(args.json, scores, _made_by(trained, settings))
+    if args.annotate:
+        for path in annotate_files(args.annotate, scores, found, **reading):
+            print(f"annotated  {path}")
+    if scores.files["score"].isna().all():
+        raise UserError(f"none of the {len(scores.files)} files could be scored; the table says why")
+
+
+def _describe(scores: Scores, trained: Sequence[Trained]) -> str:
+    """What made the scores, in a line or two."""
+    names = ", ".join(f"{one.facts['experiment']} (seed {one.facts['seed']})" for one in trained)
+    n_scored = int(scores.files["score"].notna().sum())
+    told = f"{n_scored} of {len(scores.files)} files scored by {names}; aggregation {scores.aggregation}"
+    if math.isnan(scores.threshold):
+        return f"{told}\nno verdicts: training had no validation data of both classes; --threshold sets a score"
+    return f"{told}; fake from {scores.threshold:.4g} on"
+
+
+def _made_by(trained: Sequence[Trained], settings: StageSettings) -> dict:
+    return {
+        "detectors": [
+            {
+                "checkpoint": str(one.path),
+                **{key: one.facts[key] for key in ("experiment", "seed", "detector", "train")},
+                "threshold": one.threshold,
+            }
+            for one in trained
+        ],
+        "settings": dataclasses.asdict(settings),
+    }
+
+
+if __name__ == "__main__":
+    run_command(main)

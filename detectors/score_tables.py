@@ -1,0 +1,126 @@
+"""Scores of files: as a table on the screen, as JSON and as CSV."""
+
+from __future__ import annotations
+
+import json
+import math
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from preprocess.schemas import OK
+from preprocess.store import atomic_path
+
+REAL, FAKE = "real", "fake"
+CSV_COLUMNS = (
+    *("path", "track_id", "status", "message", "score", "verdict", "threshold"),
+    *("n_tracks", "n_faces", "n_frames_sampled", "begin_seconds", "end_seconds"),
+)
+
+
+@dataclass(frozen=True)
+class Scores:
+    """What detectors say of files.
+
+    Attributes:
+        files: A row per file, in order: `path`, `status`, `message`, `score`, `verdict`, `n_tracks`, `n_faces`,
+            `n_frames_sampled`. `score` is NaN where the status is neither `ok` nor `partial`, and `verdict` then empty.
+        tracks: A row per face track: `path`, `track_id`, `score`, `verdict`, `n_faces`, `begin_seconds`, `end_seconds`.
+        faces: A row per face: `path`, `track_id`, `frame_index`, `pts_seconds`, box `x0`, `y0`, `x1`, `y1` in frame
+            pixels, `score`.
+        threshold: A video score at or above it is fake; NaN when there is none.
+        aggregation: How scores of files and tracks came from those of their faces.
+    """
+
+    files: pd.DataFrame
+    tracks: pd.DataFrame
+    faces: pd.DataFrame
+    threshold: float
+    aggregation: str
+
+
+def verdicts(scores: pd.Series, threshold: float) -> np.ndarray:
+    """(N,) `fake`, `real`, or empty where there is no score or no threshold."""
+    known = scores.notna().to_numpy() & (not math.isnan(threshold))
+    return np.where(known, np.where(scores.to_numpy() >= threshold, FAKE, REAL), "")
+
+
+def format_scores(scores: Scores) -> str:
+    """The scores as lines for a person: a file, below it its face tracks where it has several."""
+    rows = [["file", "verdict", "score", "tracks", "faces", "seconds", "note"]]
+    for file in scores.files.to_dict("records"):
+        of_file = scores.tracks[scores.tracks["path"] == file["path"]]
+        note = "" if file["status"] == OK else f"{file['status']}: {file['message']}"
+        counts = [str(file["n_tracks"]), str(file["n_faces"])]
+        rows.append([file["path"], file["verdict"], _number(file["score"]), *counts, _span(of_file), note])
+        for track in of_file.to_dict("records") if len(of_file) > 1 else []:
+            span = f"{track['begin_seconds']:.2f}–{track['end_seconds']:.2f}"
+            place = [f"  track {track['track_id']}", track["verdict"], _number(track["score"])]
+            rows.append([*place, "", str(track["n_faces"]), span, ""])
+    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
+    widths[-1] = len(rows[0][-1])
+    rows.insert(1, ["-" * width for width in widths])
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
+    )
+
+
+def _span(tracks: pd.DataFrame) -> str:
+    return f"{tracks['begin_seconds'].min():.2f}–{tracks['end_seconds'].max():.2f}" if len(tracks) else ""
+
+
+def _number(value: float) -> str:
+    return "—" if math.isnan(value) else f"{value:.3f}"
+
+
+def write_json(path: Path, scores: Scores, made_by: dict) -> None:
+    """Write everything: what made the scores, and each file with its tracks and their faces.
+
+    Args:
+        path: File to write.
+        scores: Of the files.
+        made_by: Detectors and settings; for the head of the document.
+    """
+    by_path = dict(list(scores.tracks.groupby("path")))
+    by_track = dict(list(scores.faces.groupby(["path", "track_id"])))
+    files = []
+    for file in scores.files.to_dict("records"):
+        tracks = []
+        for track in by_path.get(file["path"], scores.tracks[:0]).to_dict("records"):
+            faces = by_track[file["path"], track["track_id"]].drop(columns=["path", "track_id"])
+            tracks.append({key: track[key] for key in track if key != "path"} | {"faces": faces.to_dict("records")})
+        files.append({**file, "tracks": tracks})
+    document = {
+        **made_by,
+        "aggregation": scores.aggregation,
+        "threshold": scores.threshold,
+        "files": files,
+    }
+    with atomic_path(path) as temporary:
+        temporary.write_text(json.dumps(_without_nan(document), indent=2, ensure_ascii=False) + "\n")
+
+
+def _without_nan(value: object) -> object:
+    """JSON has no NaN."""
+    if isinstance(value, dict):
+        return {key: _without_nan(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_without_nan(inner) for inner in value]
+    return None if isinstance(value, float) and math.isnan(value) else value
+
+
+def write_csv(path: Path, scores: Scores) -> None:
+    """Write a row for every file, whose `track_id` is empty, and after it a row for each of its face tracks."""
+    files = scores.files.assign(file=range(len(scores.files)), track_id=-1)
+    order = files.set_index("path")["file"]
+    tracks = scores.tracks.assign(file=scores.tracks["path"].map(order))
+    tables = [table for table in (files, tracks) if len(table)]
+    rows = pd.concat(tables).sort_values(["file", "track_id"], kind="stable")
+    whole = ("track_id", "n_tracks", "n_faces", "n_frames_sampled")
+    rows = rows.assign(track_id=rows["track_id"].where(rows["track_id"] >= 0), threshold=scores.threshold)
+    rows = rows.reindex(columns=list(CSV_COLUMNS))
+    rows = rows.astype(dict.fromkeys(whole, "Int64"))
+    with atomic_path(path) as temporary:
+        rows.to_csv(temporary, index=False, float_format="%.6g", na_rep="", lineterminator="\n")
