@@ -18,7 +18,7 @@ COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#0
 REAL_COLOUR, FAKE_COLOUR = "#0072B2", "#E69F00"
 GREY = "#999999"
 # dark is much, in colour and in grey
-COLOUR_MAP = "cividis_r"
+COLOUR_MAP = "Blues"
 DASHED = (0, (4, 1.5))
 
 STYLE = {

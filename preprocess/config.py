@@ -33,6 +33,9 @@ SYNTHETIC_PREDICTOR = "data/predictor/synthetic_81.dat"
 # absent files, broken files and faces that nobody finds is less, a wrong `root` or a failing disc loses more.
 MAX_LOST_SHARE = 0.25
 
+# Folders of results/ that hold what concerns several experiments.
+RESULT_FOLDERS = ("figures", "studies", "tables")
+
 # Leaves landmarks and hull masks out; only detectors that need neither can then be trained.
 NO_PREDICTOR = "none"
 
@@ -184,7 +187,18 @@ def _semantic_mistakes(config: dict) -> list[str]:
             for position, member in enumerate(members)
             if member not in datasets
         ]
-    for name, experiment in config.get("experiments", {}).items():
+    experiments = config.get("experiments", {})
+    for study, block in config.get("studies", {}).items():
+        mistakes += [
+            f"studies.{study}.experiments.{position}: no experiment {entry!r}{_nearest(entry, sorted(experiments))}"
+            for position, entry in enumerate(block["experiments"])
+            if entry not in experiments
+        ]
+    for name, experiment in experiments.items():
+        if name in RESULT_FOLDERS:
+            mistakes.append(
+                f"experiments.{name}: the folder results/{name}/ is another; give the experiment another name"
+            )
         for role in ("train", "test"):
             for position, entry in enumerate(experiment[role]):
                 key = f"experiments.{name}.{role}.{position}"

@@ -48,6 +48,19 @@ def test_resolved_settings_are_what_each_stage_accepts(config):
     load_settings(classes["evaluate"], evaluate_settings(config, "ucf_multi"))
 
 
+def test_a_study_names_experiments_of_the_config(config):
+    config["studies"] = {"mine": {"experiments": ["ucf_multi"]}}
+    check_config(config)
+    config["studies"]["mine"]["experiments"] = ["ucf_mutli"]
+    said = mistakes(config)
+    assert "studies.mine.experiments.0: no experiment 'ucf_mutli'; did you mean 'ucf_multi'?" in said
+
+
+def test_an_experiment_has_no_name_of_a_folder_of_results(config):
+    config["experiments"]["studies"] = config["experiments"]["ucf_multi"]
+    assert "experiments.studies: the folder results/studies/ is another" in mistakes(config)
+
+
 def test_a_data_set_overrides_a_stage_for_itself_alone(config):
     config["datasets"]["ff_synthetic"]["frames"] = {"n_frames": 3}
     resolved = resolve(config)
