@@ -129,6 +129,9 @@ class Temporal(Classifier):
         logit = self.network(self.inputs(images), n_frames_of(images))
         return torch.stack([torch.zeros_like(logit), logit], dim=1)
 
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        return {"clip": self.network.states(self.inputs(images), n_frames_of(images))}
+
     def start_epoch(self, epoch: int) -> None:
         """Let the backbone's last layers learn, and as many more as belong to this epoch."""
         layers = layers_of(self.network.backbone)
