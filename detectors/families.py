@@ -26,7 +26,9 @@ FAMILIES = {
     "ucf": Family("detectors.ucf", "Ucf"),
     "classifier": Family("detectors.classifier", "Classifier"),
     "spsl": Family("detectors.spsl", "Spsl"),
+    "sbi": Family("detectors.sbi", "Sbi", reads=(CROPS, LANDMARKS)),
     "siamese": Family("detectors.metric_learning", "Siamese"),
     "triplet": Family("detectors.metric_learning", "Triplet"),
     "temporal": Family("detectors.temporal", "Temporal"),
+    "lav": Family("detectors.lav", "Lav", reads=(CROPS, LANDMARKS, MASKS)),
 }
