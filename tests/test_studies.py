@@ -1,0 +1,151 @@
+"""The studies' configs: right, planned whole, and each of their experiments trained and predicted, cut down."""
+
+from __future__ import annotations
+
+import copy
+import dataclasses
+import json
+import math
+import re
+import subprocess
+import sys
+
+import pandas as pd
+import pytest
+import yaml
+from small_run import ROOT, SMALL_CONFIG
+from snakemake.utils import update_config
+
+from detectors.predict import predict_dataset
+from detectors.registry import detector_class
+from detectors.train import train_detector
+from preprocess.config import check_config, experiment_settings, resolve_experiments
+from preprocess.schemas import PREDICTIONS
+from preprocess.store import read_table
+
+STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
+# the roles of all studies, filled with the small collections
+GROUPS = {
+    "ffpp": ["ff"],
+    "mixed": ["ff", "celebdf"],
+    "test_sets": ["ff", "celebdf", "dfdc"],
+    "dfdc_train": ["dfdc"],
+    "dense_tests": ["celebdf", "dfdc"],
+    "dfdc_subset": ["dfdc"],
+}
+# what makes an experiment of a GPU's days one of a CPU's seconds
+CUT_DOWN = {
+    "pretrained": False,
+    "size": 96,
+    "epochs": 1,
+    "samples_per_epoch": 8,
+    "val_samples": 8,
+    "batch_size": 2,
+    "n_frames": 3,
+    "cpu_threads": 1,
+}
+
+
+def user_config() -> dict:
+    """A user's config: data sets and roles, no experiments."""
+    return {"datasets": SMALL_CONFIG["datasets"], "frames": {"n_frames": 6}, "groups": GROUPS}
+
+
+def with_study(study) -> dict:
+    config = copy.deepcopy(user_config())
+    update_config(config, yaml.safe_load(study.read_text()))
+    return config
+
+
+def cut_down(config: dict, name: str) -> dict:
+    """Settings of an experiment, as small as its detector lets them be."""
+    settings = json.loads(experiment_settings(config, name))
+    fields = {
+        field.name for field in dataclasses.fields(detector_class(config["experiments"][name]["detector"]).Settings)
+    }
+    return settings | {key: value for key, value in CUT_DOWN.items() if key in fields}
+
+
+def trained_experiments() -> list:
+    return [
+        pytest.param(study, name, id=f"{study.stem}-{name}")
+        for study in STUDIES
+        for name, experiment in yaml.safe_load(study.read_text())["experiments"].items()
+        if "detector" in experiment
+    ]
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_a_study_is_planned_whole(study, tmp_path):
+    check_config(with_study(study))
+    (tmp_path / "config.yaml").write_text(yaml.safe_dump(user_config()))
+    experiments = yaml.safe_load(study.read_text())["experiments"]
+    # as docs/studies.md has it: the study on top of the user's config.yaml
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)),
+            *("--configfile", str(study), "--workflow-profile", str(ROOT / "profiles/default"), "--cores", "2"),
+            *("--dry-run", "--printshellcmds"),
+            *(f"results/{name}/eval.csv" for name in experiments),
+        ],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    printed = done.stdout + done.stderr
+    assert done.returncode == 0, printed[-3000:]
+    for name, experiment in experiments.items():
+        trainings = re.findall(rf"python -m detectors\.train --experiment {re.escape(name)} ", printed)
+        assert len(trainings) == (len(experiment["seeds"]) if "detector" in experiment else 0), name
+
+
+def test_every_study_is_on_its_page():
+    page = (ROOT / "docs/studies.md").read_text()
+    for study in STUDIES:
+        assert f"config/studies/{study.name}" in page
+        for name in yaml.safe_load(study.read_text())["studies"]:
+            assert f"results/studies/{name}/" in page, name
+
+
+def test_every_experiment_belongs_to_a_study():
+    for study in STUDIES:
+        config = yaml.safe_load(study.read_text())
+        listed = {name for entry in config["studies"].values() for name in entry["experiments"]}
+        assert listed == set(config["experiments"]), study.name
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(600)
+@pytest.mark.parametrize(("study", "name"), trained_experiments())
+def test_every_experiment_trains_and_predicts(run, tmp_path, study, name):
+    """Some eight seconds each on a quiet core: one epoch of a few crops at 96 px."""
+    config = with_study(study)
+    experiment = resolve_experiments(config)[name]
+    summary = train_detector(
+        experiment=name,
+        detector=experiment["detector"],
+        seed=experiment["seeds"][0],
+        samples=[run / "data/samples" / f"{dataset}.parquet" for dataset in experiment["train"]],
+        data=run / "data",
+        settings=cut_down(config, name),
+        output=tmp_path / "detector.ckpt",
+        logs=tmp_path / "logs",
+        device="cpu",
+        workers=0,
+    )
+    assert all(math.isfinite(value) for value in summary["best"].values() if value is not None)
+    dataset = experiment["test"][-1]
+    samples = run / "data/samples" / f"{dataset}.parquet"
+    predict_dataset(
+        checkpoint=tmp_path / "detector.ckpt",
+        samples=samples,
+        data=run / "data",
+        split="test",
+        output=tmp_path / "predictions.parquet",
+        device="cpu",
+    )
+    scores = pd.DataFrame(read_table(tmp_path / "predictions.parquet", PREDICTIONS.names).to_pandas())
+    expected = read_table(samples, ["sample_id", "split"]).to_pandas().query("split == 'test'")
+    assert scores["sample_id"].tolist() == expected["sample_id"].tolist()
+    assert scores["score"].between(0, 1).all()
