@@ -32,7 +32,6 @@ SHARED = {
     "backbone": "resnet10t",
     "backbone_stride": 16,
     "pretrained": False,
-    "size": 112,
     "learning_rate": 0.001,
     "augmentation": "none",
 }
@@ -47,19 +46,21 @@ def main() -> None:
     parser.add_argument("--data", type=Path, default=Path("data"), help="folder of the store (default: data)")
     parser.add_argument("--dataset", default="ff_synthetic", help="default: %(default)s")
     parser.add_argument("--unseen", nargs="+", default=["Face2Face", "NeuralTextures"], help="default: %(default)s")
-    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4])
-    parser.add_argument("--epochs", type=int, default=12)
-    parser.add_argument("--samples-per-epoch", type=int, default=800)
+    parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2, 3, 4], help="default: 0 to 4")
+    parser.add_argument("--size", type=int, default=112, help="side of the input in pixels (default: %(default)s)")
+    parser.add_argument("--epochs", type=int, default=12, help="default: %(default)s")
+    parser.add_argument("--samples-per-epoch", type=int, default=800, help="default: %(default)s")
+    parser.add_argument("--cpu-threads", type=int, default=2, help="default: %(default)s")
     parser.add_argument("--device", default="auto")
     parser.add_argument("--output", type=Path, required=True, help="CSV of a row per seed and detector")
     args = parser.parse_args()
 
+    rows = []
     with tempfile.TemporaryDirectory() as folder:
-        rows = [
-            {"detector": detector, "seed": seed, **_measure(detector, seed, args, Path(folder))}
-            for seed in args.seeds
-            for detector in DETECTORS
-        ]
+        for seed in args.seeds:
+            for detector in DETECTORS:
+                rows.append({"detector": detector, "seed": seed, **_measure(detector, seed, args, Path(folder))})
+                print(rows[-1], flush=True)
     table = pd.DataFrame(rows)
     args.output.parent.mkdir(parents=True, exist_ok=True)
     table.to_csv(args.output, index=False, float_format="%.4f")
@@ -84,7 +85,9 @@ def _measure(detector: str, seed: int, args: argparse.Namespace, folder: Path) -
         seed=seed,
         samples=[seen],
         data=args.data,
-        settings=settings | {"epochs": args.epochs, "samples_per_epoch": args.samples_per_epoch},
+        settings=settings
+        | {"size": args.size, "epochs": args.epochs, "samples_per_epoch": args.samples_per_epoch}
+        | {"cpu_threads": args.cpu_threads},
         output=work / "detector.ckpt",
         logs=work / "logs",
         threads=os.cpu_count() or 1,
