@@ -35,6 +35,21 @@ from preprocess.schemas import ORIGINAL, REAL, SPLITS
 METHOD = "DFDC"
 PREVIEW = "dataset.json"
 
+# What a perturbation is: a change of the whole picture (or the sound), or something laid over it.
+AUGMENTER, DISTRACTOR, OTHER = "augmenter", "distractor", "other"
+# Dolhansky et al., The DeepFake Detection Challenge Dataset, 2020; with the spellings that are in use.
+_WORDS = {
+    AUGMENTER: (
+        *("blur", "brightness", "contrast", "flip", "hflip", "vflip", "horizontal_flip", "vertical_flip", "noise"),
+        *("frame_rate", "framerate", "fps", "grey", "gray", "greyscale", "grayscale", "no_audio", "remove_audio"),
+        *("quality", "encoding_quality", "resolution", "rotation", "rotate"),
+    ),
+    DISTRACTOR: (
+        *("dog_filter", "dog", "dots", "faces", "face", "flower_filter", "flower", "images", "image"),
+        *("shapes", "shape", "text"),
+    ),
+}
+
 _PART = re.compile(r"dfdc_train_part_(\d+)")
 
 
@@ -227,3 +242,53 @@ def _raw_video(
         metadata=json.dumps(metadata, sort_keys=True) if metadata else None,
         named_by=named_by,
     )
+
+
+def perturbations(metadata: str | None) -> list[tuple[str, str]]:
+    """What was done to a video after it was made, as its metadata tell.
+
+    The entry `augmentations` (or `augmenters` and `distractors`) may be a name, a list of names, or a mapping from a
+    name to its parameters, or from a kind to any of these. Names are told apart by kind, by a prefix such as
+    `distractor_dots`, or else by being known.
+
+    Args:
+        metadata: The column of the same name of the index.
+
+    Returns:
+        Kind and name of each, sorted and once: `augmenter`, `distractor`, or `other` for a name of unknown kind. Names
+        are in lower case with `_` between words.
+    """
+    if metadata is None:
+        return []
+    details = json.loads(metadata)
+    told = {key: value for key, value in details.items() if _word(key) in _KINDS or _word(key) == "augmentations"}
+    return sorted(set(_perturbations(told, None)))
+
+
+_KINDS = {f"{kind}{plural}": kind for kind in (AUGMENTER, DISTRACTOR) for plural in ("", "s")}
+
+
+def _word(text: Any) -> str:
+    return "_".join(re.split(r"[\s_-]+", str(text).strip().lower()))
+
+
+def _perturbations(told: Any, kind: str | None) -> list[tuple[str, str]]:
+    if isinstance(told, dict):
+        found = []
+        for key, value in told.items():
+            if _word(key) in _KINDS:
+                found += _perturbations(value, _KINDS[_word(key)])
+            elif _word(key) == "augmentations":
+                found += _perturbations(value, kind)
+            elif value is not None and value is not False:  # else its name says what was not done
+                found += _perturbations(key, kind)
+        return found
+    if isinstance(told, list):
+        return [one for item in told for one in _perturbations(item, kind)]
+    word = _word(told)
+    if told in (None, "") or word == "none":
+        return []
+    prefix, _, rest = word.partition("_")
+    if rest and prefix in _KINDS:
+        return [(_KINDS[prefix], rest)]
+    return [(kind or next((kind for kind, words in _WORDS.items() if word in words), OTHER), word)]
