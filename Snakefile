@@ -70,6 +70,7 @@ EXPERIMENTS = {
 wildcard_constraints:
     dataset="|".join(DATASETS),
     experiment="|".join(EXPERIMENTS) or "(?!)",
+    study="|".join(config.get("studies", {})) or "(?!)",
     shard=r"\d{4}",
     seed=r"\d+",
 
@@ -98,4 +99,5 @@ include: "workflow/rules/leakage.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/studies.smk"
 include: "workflow/rules/status.smk"
