@@ -12,6 +12,7 @@ from torch.utils.data import Dataset
 
 from detectors.backbones import ClassificationNetwork
 from detectors.data import Samples
+from detectors.gradcam import last_feature_map
 from detectors.labelled_crops import BALANCES, LabelledCrops
 from detectors.losses import cross_entropy, focal_loss
 from detectors.network import NetworkDetector
@@ -103,3 +104,15 @@ class Classifier(NetworkDetector):
 
     def score(self, images: Tensor) -> Tensor:
         return self.logits(images).float().softmax(dim=1)[:, 1]
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        return {"features": self.network.vectors(self.inputs(images))}
+
+    @property
+    def cam_layer(self) -> nn.Module | None:
+        blank = torch.zeros((1, 3, self.settings.size, self.settings.size), dtype=torch.uint8, device=self.mean.device)
+        return last_feature_map(self.network, lambda: self.logits(blank))
+
+    def evidence(self, images: Tensor) -> Tensor:
+        real, fake = self.logits(images).float().unbind(dim=1)
+        return fake - real

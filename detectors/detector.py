@@ -28,6 +28,7 @@ class Training:
         device: `cpu` or `cuda:<number>`.
         workers: Processes that read crops.
         resume_from: Checkpoint to go on from, of the same training; None to begin.
+        more_devices: Others that share every batch with `device`.
     """
 
     train: Samples
@@ -38,6 +39,7 @@ class Training:
     device: str
     workers: int
     resume_from: Path | None = None
+    more_devices: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -137,3 +139,11 @@ class Detector(nn.Module, ABC):
     def cam_layer(self) -> nn.Module | None:
         """The module whose feature maps (n, channels, height, width) lead to the score, for Grad-CAM; None without."""
         return None
+
+    def evidence(self, images: Tensor) -> Tensor:
+        """(n,) what grows with the score and has a gradient wherever it lies, for Grad-CAM: a network's log odds.
+
+        Args:
+            images: As for `score`.
+        """
+        return self.score(images)
