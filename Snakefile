@@ -28,6 +28,7 @@ from preprocess.config import (
     experiment_settings,
     resolve,
     resolve_experiments,
+    robustness_settings,
 )
 from preprocess.settings import settings_json
 
@@ -99,5 +100,7 @@ include: "workflow/rules/leakage.smk"
 include: "workflow/rules/train.smk"
 include: "workflow/rules/predict.smk"
 include: "workflow/rules/evaluate.smk"
+include: "workflow/rules/robustness.smk"
+include: "workflow/rules/perturbations.smk"
 include: "workflow/rules/studies.smk"
 include: "workflow/rules/status.smk"
