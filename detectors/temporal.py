@@ -132,6 +132,10 @@ class Temporal(Classifier):
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         return {"clip": self.network.states(self.inputs(images), n_frames_of(images))}
 
+    @property
+    def cam_layer(self) -> nn.Module | None:
+        return None  # feature maps are of frames, scores of clips
+
     def start_epoch(self, epoch: int) -> None:
         """Let the backbone's last layers learn, and as many more as belong to this epoch."""
         layers = layers_of(self.network.backbone)
