@@ -19,6 +19,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
+import torch.distributed as dist
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, Sampler, default_collate, get_worker_info
 
@@ -381,8 +382,18 @@ def training_methods(samples: Samples) -> list[str]:
     return [REAL, *sorted(samples.method.names[code] for code in codes)]
 
 
+def process_rank() -> tuple[int, int]:
+    """Number of this process among those that train together, from 0, and how many they are."""
+    if dist.is_available() and dist.is_initialized():
+        return dist.get_rank(), dist.get_world_size()
+    return 0, 1
+
+
 class EpochSampler(Sampler):
     """Items of an epoch in random order, as `(epoch, index)`.
+
+    Of processes that train together each has its own items, all of them equally many: up to one less than there are
+    processes stay out of an epoch.
 
     Args:
         n_items: Items that there are.
@@ -401,12 +412,37 @@ class EpochSampler(Sampler):
         self._epoch = epoch
 
     def __len__(self) -> int:
-        return self._n_drawn
+        return self._n_drawn // process_rank()[1]
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
+        rank, n_processes = process_rank()
         order = np.random.default_rng([_ORDER, self._seed, self._epoch]).permutation(self._n_items)
-        for index in order[: self._n_drawn]:
+        for index in order[rank : len(self) * n_processes : n_processes]:
             yield self._epoch, int(index)
+
+
+class SequenceSampler(Sampler):
+    """Items in their order; of processes that score together, each has every n-th of them.
+
+    All have equally many: where the items do not suffice, the first ones come once more (`joined` leaves them out).
+
+    Args:
+        n_items: Items that there are.
+    """
+
+    def __init__(self, n_items: int):
+        self._n_items = n_items
+
+    def __len__(self) -> int:
+        return -(-self._n_items // process_rank()[1])
+
+    def __iter__(self) -> Iterator[int]:
+        rank, n_processes = process_rank()
+        return ((rank + n_processes * step) % self._n_items for step in range(len(self)))
+
+    def joined(self, scores: Tensor) -> Tensor:
+        """The scores (n_items,) in order of the items, from those of all processes, (n_processes, len(self))."""
+        return scores.T.flatten()[: self._n_items]
 
 
 def make_loader(

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from detectors.aggregation import video_scores
-from detectors.data import Samples
+from detectors.data import Samples, SequenceSampler
 from detectors.metrics import detection_metrics
 from detectors.optimizers import learning_rate_factor
 from preprocess.store import atomic_path
@@ -48,6 +48,7 @@ class TrainingModule(L.LightningModule):
         history: One dict per epoch: epoch (from 0), seconds, the mean of each loss as `train/<name>` and the metrics as
             `val/<level>_<metric>`.
         val_set: What the validation loader reads.
+        val_sampler: In which order.
     """
 
     def __init__(self, detector: NetworkDetector, val_samples: Samples, data: Path, seed: int, csv: Path):
@@ -55,6 +56,7 @@ class TrainingModule(L.LightningModule):
         self.detector = detector
         self.history: list[dict] = []
         self.val_set = detector.scoring_set(val_samples, data)
+        self.val_sampler = SequenceSampler(len(self.val_set))
         self._val_samples = val_samples
         self._seed = seed
         self._csv = csv
@@ -71,7 +73,9 @@ class TrainingModule(L.LightningModule):
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
 
     def on_train_epoch_start(self) -> None:
-        (epoch_seed,) = np.random.SeedSequence([self._seed, self.current_epoch]).generate_state(1)
+        # of processes that train together each draws its own; the first draws what one alone would
+        place = [self._seed, self.current_epoch, *([self.global_rank] if self.global_rank else [])]
+        (epoch_seed,) = np.random.SeedSequence(place).generate_state(1)
         torch.manual_seed(int(epoch_seed))
         self.detector.start_epoch(self.current_epoch)
         self._loss_sums, self._n_batches = {}, 0
@@ -96,7 +100,8 @@ class TrainingModule(L.LightningModule):
         self._scores.append(self.detector.score(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
-        self._val_scores = torch.cat(self._scores).float().cpu().numpy()[self.val_set.item_of_sample]
+        gathered = self.all_gather(torch.cat(self._scores).float()).reshape(-1, len(self.val_sampler))
+        self._val_scores = self.val_sampler.joined(gathered).cpu().numpy()[self.val_set.item_of_sample]
         self._val_metrics = validation_metrics(self._val_samples, self._val_scores, self.detector.aggregation)
         self.log_dict(self._val_metrics)
 
@@ -105,6 +110,8 @@ class TrainingModule(L.LightningModule):
         seconds = time.monotonic() - self._epoch_begin
         self.history.append({"epoch": self.current_epoch, "seconds": round(seconds, 3), **losses, **self._val_metrics})
         self.log_dict(losses)
+        if self.global_rank:
+            return
         with atomic_path(self._csv) as temporary:
             pd.DataFrame(self.history).to_csv(temporary, index=False)
         shown = ("train/total", "val/frame_auc", "val/video_auc")

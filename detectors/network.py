@@ -72,23 +72,30 @@ class NetworkDetector(Detector):
         return make_optimizer(self.parameters(), self.settings)
 
     def fit(self, training: Training) -> Fitted:
-        _check_arithmetic(self.settings, training.device)
+        _check_arithmetic(self.settings, (training.device, *training.more_devices))
         module = TrainingModule(self, training.val, training.data, training.seed, training.logs / "metrics.csv")
         _run_epochs(module, self, training)
         best = _best_checkpoint(training.logs / "checkpoints")
         state = best["state_dict"]
         self.cpu().load_state_dict({key.removeprefix("detector."): value for key, value in state.items()})
+        # on the disc, since several GPUs are trained on by processes of their own
+        history = _read_checkpoint(training.logs / "checkpoints/last.ckpt")["history"]
         return Fitted(
             best=best["history"][-1],
             val_scores=best["val_scores"].numpy(),
-            seconds=sum(row["seconds"] for row in module.history),
+            seconds=sum(row["seconds"] for row in history),
         )
 
 
-def _check_arithmetic(settings: NetworkSettings, device: str) -> None:
+def _check_arithmetic(settings: NetworkSettings, devices: tuple[str, ...]) -> None:
+    if settings.batch_size % len(devices):
+        raise UserError(
+            f"batch_size: found {settings.batch_size}, which {len(devices)} GPUs cannot share; choose a multiple of "
+            f"{len(devices)}, or other gpus"
+        )
     if settings.optimizer != "sam":
         return
-    if settings.precision == "16-mixed" and device != "cpu":
+    if settings.precision == "16-mixed" and devices[0] != "cpu":
         raise UserError(
             "precision: found '16-mixed' with the optimizer 'sam', whose two passes a loss scaling cannot follow; "
             "set precision to 'bf16-mixed' or '32-true'"
@@ -102,17 +109,23 @@ def _check_arithmetic(settings: NetworkSettings, device: str) -> None:
 
 def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Training) -> None:
     settings, on_gpu = detector.settings, training.device != "cpu"
+    devices = (training.device, *training.more_devices)
     train_set = detector.training_set(training.train, training.data, training.seed)
     n_drawn = settings.samples_per_epoch and max(1, settings.samples_per_epoch // detector.crops_per_item)
     sampler = EpochSampler(len(train_set), n_drawn, training.seed)
     if training.resume_from:
         # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
         sampler.set_epoch(_finished_epochs(training.resume_from))
-    loading = {"workers": training.workers, "pin_memory": on_gpu}
-    train_loader = make_loader(train_set, batch_size=settings.batch_size, sampler=sampler, **loading)
-    val_set = module.val_set
-    crops_per_batch = settings.batch_size * detector.crops_per_item
-    val_loader = make_loader(val_set, batch_size=max(1, crops_per_batch // val_set.crops_per_item), **loading)
+    loading = {"workers": training.workers // len(devices), "pin_memory": on_gpu}
+    batch_size = settings.batch_size // len(devices)
+    train_loader = make_loader(train_set, batch_size=batch_size, sampler=sampler, **loading)
+    crops_per_batch = batch_size * detector.crops_per_item
+    val_loader = make_loader(
+        module.val_set,
+        batch_size=max(1, crops_per_batch // module.val_set.crops_per_item),
+        sampler=module.val_sampler,
+        **loading,
+    )
 
     if settings.channels_last:
         detector.to(memory_format=torch.channels_last)
@@ -120,6 +133,9 @@ def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Tra
         for part in detector.children():
             part.compile()
 
+    if len(devices) > 1:
+        # as file descriptors, tensors that share memory are handed over twice, which new processes refuse
+        torch.multiprocessing.set_sharing_strategy("file_system")
     checkpoints = {
         "dirpath": training.logs / "checkpoints",
         "save_on_train_epoch_end": True,
@@ -151,7 +167,10 @@ def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Tra
         trainer = L.Trainer(
             max_epochs=settings.epochs,
             accelerator="gpu" if on_gpu else "cpu",
-            devices=[int(training.device.partition(":")[2] or 0)] if on_gpu else 1,
+            devices=[int(device.partition(":")[2] or 0) for device in devices] if on_gpu else len(devices),
+            # processes of this one, since Snakemake has started one; a detector may leave parameters unused
+            strategy="ddp_spawn_find_unused_parameters_true" if len(devices) > 1 else "auto",
+            use_distributed_sampler=False,
             precision=settings.precision if on_gpu else "32-true",
             accumulate_grad_batches=settings.accumulate_batches,
             deterministic="warn",
@@ -181,7 +200,7 @@ class WholeCheckpoints(TorchCheckpointIO):
 
 def _finished_epochs(checkpoint: Path) -> int:
     try:
-        return len(torch.load(checkpoint, mmap=True, weights_only=True)["history"])
+        return len(_read_checkpoint(checkpoint)["history"])
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
         raise UserError(
             f"cannot go on from {checkpoint}, which is no checkpoint of this training: {error}. Delete the folder "
@@ -191,4 +210,9 @@ def _finished_epochs(checkpoint: Path) -> int:
 
 def _best_checkpoint(folder: Path) -> dict:
     best = folder / "best.ckpt"
-    return torch.load(best if best.is_file() else folder / "last.ckpt", map_location="cpu", weights_only=True)
+    return _read_checkpoint(best if best.is_file() else folder / "last.ckpt")
+
+
+def _read_checkpoint(path: Path) -> dict:
+    """A checkpoint of Lightning, on the CPU, its tensors left on the disc until they are used."""
+    return torch.load(path, map_location="cpu", mmap=True, weights_only=True)

@@ -93,6 +93,12 @@ class NetworkSettings(DetectorSettings):
         "Arithmetic on a GPU; bf16-mixed needs no loss scaling but a recent GPU. A CPU always uses 32-true.",
         choices=("16-mixed", "bf16-mixed", "32-true"),
     )
+    gpus: int = setting(
+        1,
+        "GPUs of one machine that train together, each on its part of every batch; a CPU trains alone. Losses over "
+        "pairs of a batch, and batch normalisation, see the part.",
+        minimum=1,
+    )
     compile: bool = setting(
         False, "true: compile the network with torch.compile; pays after some minutes of training on a GPU."
     )

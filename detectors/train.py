@@ -30,11 +30,11 @@ from detectors.families import FAMILIES
 from detectors.metrics import equal_error_rate
 from detectors.predict import SAMPLE_COLUMNS, predictions_origin
 from detectors.registry import detector_class
-from detectors.settings import DetectorSettings
+from detectors.settings import DetectorSettings, NetworkSettings
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, run_command
-from preprocess.device import pick_device
+from preprocess.device import pick_devices
 from preprocess.schemas import PREDICTIONS
 from preprocess.settings import load_settings, settings_json
 from preprocess.store import atomic_path, read_origin, read_table, write_table
@@ -85,9 +85,9 @@ def train_detector(
     """
     family = detector_class(detector)
     options = load_settings(family.Settings, settings)
-    device = pick_device(device)
+    devices = pick_devices(device, options.gpus if isinstance(options, NetworkSettings) else 1)
     if workers is None:
-        workers = default_workers(threads, device)
+        workers = default_workers(threads, devices[0])
     torch.set_num_threads(options.cpu_threads)
     table = Samples.read(samples)
     train_rows, val_rows = _training_and_validation(table, options, seed)
@@ -105,7 +105,9 @@ def train_detector(
 
     L.seed_everything(seed, workers=True, verbose=False)
     model = family(options, methods)
-    fitted = model.fit(Training(train_samples, val_samples, data, logs, seed, device, workers, resume_from))
+    fitted = model.fit(
+        Training(train_samples, val_samples, data, logs, seed, devices[0], workers, resume_from, devices[1:])
+    )
 
     validation = pa.concat_tables([read_table(path, SAMPLE_COLUMNS) for path in samples]).take(pa.array(val_rows))
     validation = validation.append_column("score", pa.array(fitted.val_scores, pa.float32()))
@@ -130,7 +132,7 @@ def train_detector(
         "methods": methods,
         "thresholds": detector_file["thresholds"],
         "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor() or "cpu",
+        "device": torch.cuda.get_device_name(devices[0]) if devices[0] != "cpu" else platform.processor() or "cpu",
         "training_seconds": round(fitted.seconds, 3),
         "best_epoch": fitted.best.get("epoch"),
         "best": {name: _or_none(value) for name, value in fitted.best.items()},

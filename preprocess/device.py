@@ -7,6 +7,7 @@ import ctypes
 import fcntl
 import os
 import tempfile
+from collections.abc import Collection
 from pathlib import Path
 
 from preprocess.cli import UserError
@@ -33,6 +34,26 @@ def pick_device(name: str) -> str:
     return name
 
 
+def pick_devices(name: str, count: int) -> tuple[str, ...]:
+    """As `pick_device`, `count` of them where there are GPUs; a CPU is always one.
+
+    Raises:
+        UserError: There are not so many GPUs, or one is named and several are asked for.
+    """
+    first = pick_device(name)
+    if count == 1 or first == "cpu":
+        return (first,)
+    if name != "auto":
+        raise UserError(f"device {name!r} is one GPU, and the setting gpus asks for {count}; use 'auto', or gpus: 1")
+    names = _gpu_names()
+    if count > len(names):
+        raise UserError(f"gpus: found {count}; this machine shows {len(names)}: {', '.join(names)}")
+    gpus = [int(first.partition(":")[2])]
+    for _ in range(count - 1):
+        gpus.append(_free_gpu(names, but=gpus))
+    return tuple(f"cuda:{gpu}" for gpu in gpus)
+
+
 def _has_cuda() -> bool:
     """Whether PyTorch sees a GPU; without a driver the answer does not take its import, which takes seconds."""
     for driver in ("libcuda.so.1", "libamdhip64.so", "nvcuda.dll"):
@@ -53,9 +74,16 @@ def _gpu_names() -> tuple[str, ...]:
     return tuple(str(torch.cuda.get_device_properties(gpu).uuid) for gpu in range(torch.cuda.device_count()))
 
 
-def _free_gpu(names: tuple[str, ...]) -> int:
-    """Number of the first GPU that nobody else has taken, which this process then has; 0 when there is none."""
-    for gpu, name in enumerate(names):
+def _free_gpu(names: tuple[str, ...], but: Collection[int] = ()) -> int:
+    """Number of the first GPU that nobody else has taken, which this process then has; the first when there is none.
+
+    Args:
+        names: Of all GPUs.
+        but: Numbers of those that are out of the question.
+    """
+    left = [gpu for gpu in range(len(names)) if gpu not in but]
+    for gpu in left:
+        name = names[gpu]
         if name in _taken:
             return gpu
         path = Path(tempfile.gettempdir()) / f"deepfake-pipeline-{os.getuid()}-gpu-{name}"
@@ -67,4 +95,4 @@ def _free_gpu(names: tuple[str, ...]) -> int:
             continue
         _taken[name] = lock
         return gpu
-    return 0
+    return left[0]

@@ -10,7 +10,7 @@ from small_run import ROOT
 
 from preprocess import device
 from preprocess.cli import UserError
-from preprocess.device import pick_device
+from preprocess.device import pick_device, pick_devices
 
 # picks as a job on a machine with two GPUs does, says so, and keeps it until its input ends
 JOB = """
@@ -65,3 +65,21 @@ def test_jobs_side_by_side_take_one_gpu_each_which_is_free_again_when_they_are_k
     assert freed == ["cuda:1", "cuda:1"]
     for job in (third, fourth, fifth):
         job.communicate("")
+
+
+def test_several_gpus_are_picked_at_once_and_never_more_than_there_are(tmp_path, monkeypatch):
+    monkeypatch.setattr(device, "_has_cuda", lambda: True)
+    monkeypatch.setattr(device, "_gpu_names", lambda: ("GPU-a", "GPU-b", "GPU-c"))
+    monkeypatch.setattr(device, "_taken", {})
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    monkeypatch.setattr("tempfile.tempdir", None)
+    other, taken = start_job(tmp_path)
+    assert taken == ["cuda:0", "cuda:0"]
+    assert pick_devices("auto", 2) == ("cuda:1", "cuda:2")
+    assert pick_devices("cuda:2", 1) == ("cuda:2",)
+    assert pick_devices("cpu", 2) == ("cpu",)
+    with pytest.raises(UserError, match=r"gpus: found 4; this machine shows 3: GPU-a, GPU-b, GPU-c"):
+        pick_devices("auto", 4)
+    with pytest.raises(UserError, match="device 'cuda:1' is one GPU"):
+        pick_devices("cuda:1", 2)
+    other.communicate("")

@@ -166,3 +166,34 @@ def test_a_compiled_network_learns_the_same_but_for_rounding(store, tmp_path):
     assert plain.keys() == compiled.keys()
     for name, value in plain.items():
         assert torch.allclose(value.float(), compiled[name].float(), atol=1e-4), name
+
+
+@pytest.fixture
+def few(store):
+    """Settings, training samples and validation samples; an odd number of these."""
+    samples = Samples.read([store[0]])
+    train, val = (np.flatnonzero(samples.split.equals(split)) for split in ("train", "val"))
+    settings = SMALL | {"backbone": "test_vit", "backbone_stride": 16, "optimizer": "sgd", "learning_rate": 1e-2}
+    return settings, samples[train], samples[val[:-1]]
+
+
+def fit(few, data, logs, devices, **settings):
+    options, train, val = few
+    torch.manual_seed(0)
+    detector = Classifier(ClassifierSettings(**options | settings), ["real", "swap"])
+    return detector, detector.fit(Training(train, val, data, logs, 0, devices[0], 0, None, devices[1:]))
+
+
+@pytest.mark.slow
+def test_devices_that_share_a_batch_learn_what_one_learns(store, few, tmp_path):
+    """Half a minute: two processes on the CPU, which take the place of two GPUs."""
+    data = store[1].parent
+    one, fitted = fit(few, data, tmp_path / "one", ("cpu",))
+    two, together = fit(few, data, tmp_path / "two", ("cpu", "cpu"))
+    for name, value in one.state_dict().items():
+        assert torch.allclose(value, two.state_dict()[name], atol=1e-5), name
+    assert np.allclose(fitted.val_scores, together.val_scores, atol=1e-5)
+    assert together.best["val/frame_auc"] == pytest.approx(fitted.best["val/frame_auc"], abs=1e-5)
+    assert together.best["train/total"] > 0
+    with pytest.raises(UserError, match="batch_size: found 6, which 4 GPUs cannot share"):
+        fit(few, data, tmp_path / "four", ("cpu",) * 4)

@@ -23,7 +23,9 @@ rule train_detector:
         "../../envs/detectors.yaml"
     threads: 8
     resources:
-        gpu=1,
+        gpu=lambda wildcards: json.loads(
+            EXPERIMENTS[wildcards.experiment]["settings"]
+        ).get("gpus", 1),
         mem_mb=growing(16000),
         # no more for another try: it goes on from its last checkpoint, and few clusters allow more than a day
         runtime=1440,
