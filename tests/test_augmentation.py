@@ -10,6 +10,7 @@ from tiny_store import make_store
 from detectors import augmentation
 from detectors.augmentation import CHAINS, Chain, Step, add_noise, change_contrast, jpeg, read_augmented
 from detectors.crop_window import CropWindow, Geometry
+from detectors.data import CropStore, Samples
 
 N_DRAWS = 600
 # five standard deviations of a share of `N_DRAWS` at one half
@@ -173,3 +174,19 @@ def test_the_command_draws_every_chain_on_one_face(tmp_path, monkeypatch):
     assert sheet.shape == (len(CHAINS) * (18 + 40), 4 * 40, 3)
     first = sheet[18:58, :40]
     assert np.array_equal(first, sheet[18:58, 40:80]), "none changes nothing"
+
+
+@pytest.mark.parametrize("name", CHAINS)
+def test_a_crop_store_runs_the_chain_of_its_name_on_crops_that_are_read_with_a_generator(tmp_path, name):
+    path, crops = make_store(tmp_path, n_groups=1, n_shards=1)
+    samples = Samples.read([path])
+    window = CropWindow(margin=0.1, size=40)
+    store = CropStore(crops, samples, window, name)
+    plain = [store.read(row) for row in range(6)]
+    assert all(np.array_equal(plain[row], window.cut(*store.stored(row))) for row in range(6))
+    augmented = [store.read(row, np.random.default_rng([1, row])) for row in range(6)]
+    for row, crop in enumerate(augmented):
+        expected = read_augmented(window, CHAINS[name], np.random.default_rng([1, row]), *store.stored(row))
+        assert np.array_equal(crop, expected)
+    changed = [not np.array_equal(*pair) for pair in zip(plain, augmented, strict=True)]
+    assert any(changed) == (name != "none")

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from tiny_store import make_store
 
+from detectors.clips import TrackClips
 from detectors.crop_window import CropWindow
 from detectors.data import FaceCrops, Samples, StoredCrops
 from detectors.distortions import DISTORTIONS, STRENGTHS, DistortedCrops, compress_clip
@@ -161,3 +162,16 @@ def test_a_scoring_set_reads_distorted_crops_when_its_source_is_changed(store):
     flat = faces[0]["image"].numpy()
     expected = np.round((plain.astype(float) - 127.5) * 0.25 + 127.5)
     assert np.abs(flat - expected).max() <= 1
+
+
+def test_clips_of_a_temporal_detector_read_distorted_crops_too(store):
+    crops, samples = store
+    window = CropWindow(margin=0.0, size=40)
+    clips = TrackClips(crops, samples, window, n_frames=3)
+    source = clips.store.source
+    clips.store.source = DistortedCrops(source, "video_compression", 4, 0)
+    clip = clips[1]["image"].numpy()
+    rows = np.flatnonzero(clips.item_of_sample == 1)[[0, 2, 4]]
+    for frame, row in zip(clip, rows.tolist(), strict=True):
+        image, box, crop_to_frame = DistortedCrops(source, "video_compression", 4, 0).read(row)
+        assert np.array_equal(frame.transpose(1, 2, 0), window.cut(image, box, crop_to_frame))
