@@ -81,7 +81,8 @@ def make_shells(folder: Path, config: dict) -> None:
     paths += ["results/ucf/leakage.csv", "results/ucf/video_scores.parquet"]
     for table in ("eval", "missing", "videos"):
         paths += [f"results/ucf/{table}.csv", f"results/ucf/tables/{table}.html"]
-    paths += [f"results/ucf/figures/{name}.{suffix}" for name in ("roc", "scores") for suffix in ("png", "svg")]
+    figures = ("roc", "precision_recall", "scores", "thresholds", "confusion")
+    paths += [f"results/ucf/figures/{name}.{suffix}" for name in figures for suffix in ("png", "svg")]
     for path in paths:
         (folder / path).parent.mkdir(parents=True, exist_ok=True)
         (folder / path).write_text(path)

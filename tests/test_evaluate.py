@@ -18,6 +18,7 @@ from detectors.evaluate import (
     missing_videos,
     score_table,
 )
+from detectors.figures import FIGURES
 from detectors.metrics import bootstrap
 from detectors.runs import read_ledger, read_run, read_thresholds
 from preprocess import schemas
@@ -471,7 +472,7 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     tables = ("eval", "missing", "videos")
     tables_written = {f"{name}.csv" for name in tables} | {f"tables/{name}.html" for name in tables}
     assert set(files) == tables_written | {"video_scores.parquet"} | {
-        f"figures/{name}.{suffix}" for name in ("roc", "scores") for suffix in ("png", "svg")
+        f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")
     }
     printed = capsys.readouterr().out
     assert str(store.folder / "a" / "eval.csv") in printed
@@ -485,30 +486,3 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     told = {key: of_faces[key] for key in ("dataset", "split", "n_videos", "n_real", "n_fake", "ok", "no_face")}
     assert list(told.values()) == ["faces", "test", "3", "3", "0", "2", "1"]
     assert files == run_main(store, monkeypatch, store.folder / "b", "--settings", '{"n_bootstrap": 20}')
-
-
-@pytest.mark.parametrize("n_datasets", [0, 2, 9])
-def test_figures_show_a_curve_for_every_data_set_of_two_classes(store, n_datasets):
-    from detectors.figures import draw_roc, draw_scores
-
-    for seed in (0, 1):
-        for dataset in map(str, range(n_datasets)):
-            store.predict(dataset, seed)
-        store.predict("faces", seed, videos={"r0": VIDEOS["r0"]})
-    for dataset in map(str, range(n_datasets)):
-        store.ledger(dataset)
-    store.ledger("faces", videos={"r0": VIDEOS["r0"]})
-    runs, _ = store.read()
-    table = store.evaluate(n_bootstrap=5)
-    roc, scores = draw_roc(runs, table), draw_scores(runs, table)
-    assert len(scores.axes) == n_datasets + 1
-    assert len(roc.axes) == {0: 0, 2: 2, 9: 9}[n_datasets]  # none; frame and video level; a panel each
-    for axes in roc.axes:
-        thick = [line for line in axes.lines if line.get_linewidth() == 1.5]
-        assert len(thick) == (n_datasets if n_datasets == 2 else 1)
-        for line in thick:
-            assert tuple(line.get_xydata()[0]) == (0, 0)
-            assert tuple(line.get_xydata()[-1]) == (1, 1)
-            area = np.trapezoid(line.get_ydata(), line.get_xdata())
-            level = "frame" if axes.get_title() == "frame level" else "video"
-            assert area == pytest.approx(table[f"{level}_auc"].iloc[0], abs=2e-3)

@@ -12,7 +12,13 @@ from small_run import SMALL_CONFIG, snakemake
 
 EXPERIMENTS = tuple(SMALL_CONFIG["experiments"])
 PAGES = {"table": "eval.html", "missing videos": "missing.html", "outcomes": "videos.html"}
-FIGURES = {"ROC": "roc.png", "scores": "scores.png"}
+FIGURES = {
+    "ROC": "roc.png",
+    "precision–recall": "precision_recall.png",
+    "scores": "scores.png",
+    "metrics by threshold": "thresholds.png",
+    "confusion": "confusion.png",
+}
 
 
 @pytest.fixture(scope="module")

@@ -52,8 +52,27 @@ rule evaluate_detector:
             category="Evaluation",
             labels={"experiment": "{experiment}", "what": "scores"},
         ),
+        precision_recall=report(
+            "results/{experiment}/figures/precision_recall.png",
+            caption="../report/precision_recall.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "precision–recall"},
+        ),
+        thresholds=report(
+            "results/{experiment}/figures/thresholds.png",
+            caption="../report/thresholds.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "metrics by threshold"},
+        ),
+        confusion=report(
+            "results/{experiment}/figures/confusion.png",
+            caption="../report/confusion.rst",
+            category="Evaluation",
+            labels={"experiment": "{experiment}", "what": "confusion"},
+        ),
         vector=expand(
-            "results/{{experiment}}/figures/{figure}.svg", figure=["roc", "scores"]
+            "results/{{experiment}}/figures/{figure}.svg",
+            figure=["roc", "precision_recall", "scores", "thresholds", "confusion"],
         ),
     log:
         "logs/evaluate/{experiment}.log",
