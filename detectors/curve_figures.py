@@ -49,7 +49,9 @@ def true_positive_rates(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
     """(501,) true positive rate at the false positive rates of `GRID`, the corners joined by straight lines."""
     false_positive, true_positive, _ = roc_curve(labels, scores)
     # a hair of slope makes the vertical steps a function
-    return np.interp(GRID, false_positive + 1e-9 * np.arange(len(false_positive)), true_positive)
+    rates = np.interp(GRID, false_positive + 1e-9 * np.arange(len(false_positive)), true_positive)
+    rates[-1] = 1  # also where the last step is vertical
+    return rates
 
 
 def precisions(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
