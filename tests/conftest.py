@@ -9,7 +9,7 @@ import av
 import numpy as np
 import pytest
 from finished_run import finish
-from small_run import FINISHED, SMALL_CONFIG, snakemake
+from small_run import FINISHED, ROOT, SMALL_CONFIG, snakemake
 
 from preprocess.schemas import OK
 
@@ -51,6 +51,14 @@ def run(tmp_path_factory):
 def finished(tmp_path_factory):
     """A small run, done, whose raw collection was read-only; tests read it, and alter copies."""
     return finish(tmp_path_factory.mktemp("finished"))
+
+
+@pytest.fixture(scope="session")
+def shipped_store():
+    """The folder `data` of the collections as shipped; minutes when they are not there yet."""
+    names = ("ff_synthetic", "celebdf_synthetic", "dfdc_synthetic")
+    snakemake(ROOT, *(f"data/samples/{name}.parquet" for name in names), cores=12)
+    return ROOT / "data"
 
 
 @pytest.fixture
