@@ -235,6 +235,10 @@ class StoredCrops:
         """The stored crop of a sample, its box and its transform, as `CropRows.read` gives them."""
         return self._files[self.samples.crops_file(row)].read(int(self.samples.crop_row[row]))
 
+    def padding_px(self, row: int) -> np.ndarray:
+        """How much of the stored crop of a sample lies outside the frame, as `CropRows.padding_px` gives it."""
+        return self._files[self.samples.crops_file(row)].padding_px(int(self.samples.crop_row[row]))
+
 
 class CropStore:
     """Face crops of many shards, cut for a detector.

@@ -8,7 +8,7 @@ alike, whoever reads it, and in whatever order.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -39,6 +39,9 @@ class StoredCropReader(Protocol):
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Crop of a sample `(height, width, 3)` uint8 RGB, its box (4,) in the frame, and `crop_to_frame` (2, 3)."""
+
+    def padding_px(self, row: int) -> np.ndarray:
+        """(4,) left, top, right, bottom: frame pixels of the crop that lie outside the frame and are black."""
 
 
 @dataclass(frozen=True)
@@ -90,7 +93,7 @@ DISTORTIONS: dict[str, Distortion] = {
 }
 
 
-def compress_clip(frames: list[np.ndarray], crf: int) -> list[np.ndarray]:
+def compress_clip(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
     """What H.264 leaves of a clip.
 
     x264 in its standard preset, in one thread, for the same bytes every time; colour planes are halved, as in most
@@ -150,7 +153,7 @@ class DistortedCrops:
         self._distortion = DISTORTIONS[name]
         self._amount = self._distortion.amounts[STRENGTHS.index(strength)]
         self._seed = [_NOISE, seed, stable_hash(name), strength]
-        self._clips: OrderedDict[int, dict[int, np.ndarray]] = OrderedDict()
+        self._clips: OrderedDict[int, dict[int, tuple]] = OrderedDict()
         if self._distortion.change is None:
             self._clip_of_row, self._rows_of_clip = _clips(self.samples)
 
@@ -158,28 +161,52 @@ class DistortedCrops:
         return self.__dict__ | {"_clips": OrderedDict()}
 
     def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """As `StoredCropReader.read`, distorted."""
-        image, box, crop_to_frame = self._source.read(row)
+        """As `StoredCropReader.read`, distorted; what lies outside the frame stays black, for it is no picture."""
         if self._distortion.change is None:
-            return self._compressed(row), box, crop_to_frame
+            return self._compressed(row)
+        image, box, crop_to_frame, inside = self._filled(row)
         face_px = float(np.max((box[2:] - box[:2]) / crop_to_frame[[0, 1], [0, 1]]))
-        return self._distortion.change(image, self._amount, face_px, self._generator(row)), box, crop_to_frame
+        distorted = self._distortion.change(image, self._amount, face_px, self._generator(row))
+        return _blackened(distorted, inside), box, crop_to_frame
+
+    def _filled(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray, tuple[slice, slice]]:
+        """The stored crop with the edge of the frame repeated outside it, box and transform, and what is inside."""
+        image, box, crop_to_frame = self._source.read(row)
+        padding = self._source.padding_px(row)
+        if not padding.any():
+            return image, box, crop_to_frame, (slice(None), slice(None))
+        # of a reduced crop, the edge may lie within a pixel
+        left, top, right, bottom = np.ceil(padding / np.tile(crop_to_frame[[0, 1], [0, 1]], 2)).astype(int).tolist()
+        height, width = image.shape[:2]
+        inside = (slice(top, max(top + 1, height - bottom)), slice(left, max(left + 1, width - right)))
+        filled = cv2.copyMakeBorder(image[inside], top, bottom, left, right, cv2.BORDER_REPLICATE)
+        return filled[:height, :width], box, crop_to_frame, inside
 
     def _generator(self, row: int) -> np.random.Generator:
         video = self.samples.video_id.names[self.samples.video_id.codes[row]]
         place = [int(self.samples.frame_index[row]), int(self.samples.track_id[row])]
         return np.random.default_rng([*self._seed, stable_hash(video), *place])
 
-    def _compressed(self, row: int) -> np.ndarray:
+    def _compressed(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         clip = int(self._clip_of_row[row])
         if clip not in self._clips:
-            rows = self._rows_of_clip[clip]
-            frames = compress_clip([self._source.read(int(member))[0] for member in rows], int(self._amount))
+            rows = self._rows_of_clip[clip].tolist()
+            images, boxes, transforms, insides = zip(*map(self._filled, rows), strict=True)
+            frames = map(_blackened, compress_clip(images, int(self._amount)), insides)
             if len(self._clips) >= _CLIPS_KEPT:
                 self._clips.popitem(last=False)
-            self._clips[clip] = dict(zip(rows.tolist(), frames, strict=True))
+            self._clips[clip] = dict(zip(rows, zip(frames, boxes, transforms, strict=True), strict=True))
         self._clips.move_to_end(clip)
         return self._clips[clip][row]
+
+
+def _blackened(image: np.ndarray, inside: tuple[slice, slice]) -> np.ndarray:
+    """An image that is black but for what lies inside."""
+    if inside == (slice(None), slice(None)):
+        return image
+    black = np.zeros_like(image)
+    black[inside] = image[inside]
+    return black
 
 
 def _clips(samples: Samples) -> tuple[np.ndarray, list[np.ndarray]]:

@@ -284,6 +284,7 @@ class CropRows:
         self._size = self._file["crops/size"]
         self._box = self._file["crops/box"]
         self._crop_to_frame = self._file["crops/crop_to_frame"]
+        self._padding_px = self._file["crops/padding_px"]
         self._encoded = self._file["images/encoded"]
         self._offset = self._file["images/offset"]
 
@@ -305,6 +306,10 @@ class CropRows:
         with _damage_named(self.path, row):
             image = decode_crop(self._encoded[begin:end], self._size[row])
         return image, self._box[row], self._crop_to_frame[row]
+
+    def padding_px(self, row: int) -> np.ndarray:
+        """(4,) int32 left, top, right, bottom: frame pixels of crop `row` that lie outside the frame and are black."""
+        return self._padding_px[row]
 
 
 @contextlib.contextmanager

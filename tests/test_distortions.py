@@ -22,6 +22,20 @@ def store(tmp_path_factory):
     return crops, Samples.read([path])
 
 
+class OneCrop:
+    """Reads one crop, whichever is asked for."""
+
+    def __init__(self, source: StoredCrops, image, box, crop_to_frame, padding_px=(0, 0, 0, 0)):
+        self.samples = source.samples
+        self._crop, self._padding_px = (image, box, crop_to_frame), np.array(padding_px, np.int32)
+
+    def read(self, row: int):
+        return self._crop
+
+    def padding_px(self, row: int):
+        return self._padding_px
+
+
 def psnr(distorted: list[np.ndarray], plain: list[np.ndarray]) -> float:
     return float(np.mean([cv2.PSNR(one, other) for one, other in zip(distorted, plain, strict=True)]))
 
@@ -78,13 +92,7 @@ def test_blur_is_told_in_pixels_of_a_face_of_256_px(store):
     assert np.array_equal(blurred, cv2.GaussianBlur(image, (0, 0), 8 * 40 / 256))
     reduced = np.array([[2.0, 0, 0], [0, 2.0, 0]])
 
-    class Reduced:
-        samples = source.samples
-
-        def read(self, row):
-            return image, box, reduced
-
-    blurred = DistortedCrops(Reduced(), "gaussian_blur", 5, 0).read(3)[0]
+    blurred = DistortedCrops(OneCrop(source, image, box, reduced), "gaussian_blur", 5, 0).read(3)[0]
     assert np.array_equal(blurred, cv2.GaussianBlur(image, (0, 0), 8 * 20 / 256))
 
 
@@ -93,6 +101,22 @@ def test_boxes_and_transforms_stay_as_they_are(store):
     for name in DISTORTIONS:
         for distorted, plain in zip(DistortedCrops(source, name, 2, 0).read(4)[1:], source.read(4)[1:], strict=True):
             assert np.array_equal(distorted, plain)
+
+
+@pytest.mark.parametrize("name", DISTORTIONS)
+def test_what_lies_outside_the_frame_stays_black_and_does_not_bleed_in(store, name):
+    """A crop at the corner of the frame, stored at half the size: 20 and 30 px of the frame are 10 and 15 px of it."""
+    source = StoredCrops(*store)
+    image = np.zeros((80, 80, 3), np.uint8)
+    image[15:, 10:] = 150
+    transform = np.array([[2.0, 0, 0], [0, 2.0, 0]])
+    crops = OneCrop(source, image, source.read(0)[1], transform, padding_px=(20, 30, 0, 0))
+    distorted = DistortedCrops(crops, name, 5, 0).read(0)[0]
+    assert distorted.shape == image.shape
+    assert not distorted[:15].any()
+    assert not distorted[:, :10].any()
+    edge, middle = distorted[15:17, 10:], distorted[40:70, 40:70]
+    assert abs(edge.mean() - middle.mean()) < 4
 
 
 def moving_frames(n_frames: int, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
