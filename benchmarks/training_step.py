@@ -160,6 +160,8 @@ class _Steps:
         self.seconds.append(time.perf_counter() - begin)
 
     def learn(self, batch: dict) -> None:
+        batch = dict(batch)  # SBI leaves its blends in the batch, for the second pass of the step
+
         def closure() -> torch.Tensor:
             self._optimizer.zero_grad()
             half = self.detector.settings.precision == "bf16-mixed"
