@@ -21,6 +21,7 @@ import pandas as pd
 
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import OK
+from preprocess.shards import shard_names
 from preprocess.store import atomic_path, read_table
 
 log = logging.getLogger("detectors.leakage")
@@ -159,10 +160,10 @@ def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--experiment", required=True, help="name of the experiment")
+    parser.add_argument("--index", required=True, type=Path, help="folder of lists, <data set>/<shard>.parquet")
     parser.add_argument(
-        "--index", required=True, nargs="+", type=Path, help="data/index/<data set>.parquet of every one"
+        "--datasets", required=True, help='JSON by name: {"ffpp": {"layout": "faceforensics", "n_shards": 20}, …}'
     )
-    parser.add_argument("--layouts", required=True, help="JSON: layout of every data set, by name")
     parser.add_argument("--train", required=True, nargs="+", help="data sets that are trained on")
     parser.add_argument("--test", required=True, nargs="+", help="data sets that are tested on")
     parser.add_argument(
@@ -172,8 +173,16 @@ def main() -> None:
     args = parser.parse_args()
     refused = args.output.with_suffix(".refused.csv")
     refused.unlink(missing_ok=True)  # of an earlier attempt
-    index = pd.concat([read_table(path, _INDEX_COLUMNS).to_pandas() for path in args.index], ignore_index=True)
-    leaks = find_leaks(index, json.loads(args.layouts), args.train, args.test)
+    datasets = json.loads(args.datasets)
+    lists = [
+        read_table(args.index / name / f"{shard}.parquet", _INDEX_COLUMNS).to_pandas()
+        for name, dataset in datasets.items()
+        for shard in shard_names(dataset["n_shards"])
+    ]
+    layouts = {name: dataset["layout"] for name, dataset in datasets.items()}
+    # an empty list knows no types
+    index = pd.concat([videos for videos in lists if len(videos)], ignore_index=True)
+    leaks = find_leaks(index, layouts, args.train, args.test)
     check_leaks(leaks, args.allow, args.experiment, refused)
     write_leaks(args.output, leaks)
 

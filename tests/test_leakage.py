@@ -145,10 +145,12 @@ def test_a_leak_stops_with_names_and_the_way_out(tmp_path):
 
 def run_command(tmp_path, monkeypatch, *arguments):
     rows = [video("celeb", "a", "train", people=["id1"]), video("celeb", "b", "test", people=["id1"])]
-    index = tmp_path / "celeb.parquet"
     rows = [dict.fromkeys(INDEX.names) | row for row in rows]
-    write_table(index, rows, INDEX, Origin("celeb", "index", "{}", 1))
-    command = ["leakage", "--experiment", "ucf", "--index", str(index), "--layouts", json.dumps({"celeb": "celebdf"})]
+    for shard, of_shard in (("0000", rows[:1]), ("0001", []), ("0002", rows[1:])):
+        path = tmp_path / "index/celeb" / f"{shard}.parquet"
+        write_table(path, of_shard, INDEX, Origin("celeb", "index", "{}", 1, shard))
+    datasets = {"celeb": {"layout": "celebdf", "n_shards": 3}}
+    command = ["leakage", "--experiment", "ucf", "--index", str(tmp_path / "index"), "--datasets", json.dumps(datasets)]
     command += ["--train", "celeb", "--test", "celeb", *arguments, "--output", str(tmp_path / "leakage.csv")]
     monkeypatch.setattr("sys.argv", command)
     module.main()

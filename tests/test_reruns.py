@@ -79,6 +79,11 @@ def trained(experiment, seeds, tested):
     return {f"{folder}/detector.ckpt" for folder in folders} | scored(experiment, seeds, tested)
 
 
+def compared(experiment):
+    """What looking for test videos in the training set makes."""
+    return {f"results/{experiment}/leakage.csv"}
+
+
 def scored(experiment, seeds, tested):
     """What scoring some data sets with an experiment makes, and what follows."""
     folders = [f"results/{experiment}/seed{seed}" for seed in seeds]
@@ -149,21 +154,22 @@ def test_other_code_and_another_place_for_it_run_nothing(plan, other_code):
 def test_a_new_test_set_is_prepared_and_scored_and_nothing_is_trained(plan):
     config = changed("datasets", "more", to=MORE)
     config["experiments"]["small"]["test"] = ["ff", "dfdc", "more"]
-    assert plan(config) == from_raw("more") | scored("small", (0, 1), ["more"])
+    assert plan(config) == from_raw("more") | compared("small") | scored("small", (0, 1), ["more"])
 
 
 @promise("a data set added to an experiment's `train`")
 def test_a_new_training_set_is_prepared_and_that_experiment_trained(plan):
     config = changed("datasets", "more", to=MORE)
     config["experiments"]["small"]["train"] = ["ff", "celebdf", "more"]
-    assert plan(config) == from_raw("more") | SMALL
+    assert plan(config) == from_raw("more") | compared("small") | SMALL
 
 
 @promise("an experiment added, on data sets that are there")
 def test_another_experiment_on_the_same_data_runs_its_own_training(plan):
     new = SMALL_CONFIG["experiments"]["one"] | {"train": ["ff"], "test": ["ff", "celebdf"]}
     config = changed("experiments", "new", to=new)
-    assert plan(config, targets=[*RESULTS, "results/new/eval.csv"]) == trained("new", (3,), ("ff", "celebdf"))
+    expected = compared("new") | trained("new", (3,), ("ff", "celebdf"))
+    assert plan(config, targets=[*RESULTS, "results/new/eval.csv"]) == expected
 
 
 @promise("a seed added to an experiment's `seeds`")
@@ -204,7 +210,7 @@ def test_a_stage_setting_of_one_data_set_leaves_the_others(plan):
 def test_another_reading_of_a_raw_folder_makes_that_data_set_again(plan):
     config = changed("datasets", "dfdc", "index", to={"downsample_fakes": 2})
     index = {"data/index/dfdc.parquet", "data/index/dfdc"}
-    assert plan(config) == index | stages("dfdc") | scored("small", (0, 1), ["dfdc"])
+    assert plan(config) == index | stages("dfdc") | compared("small") | scored("small", (0, 1), ["dfdc"])
 
 
 @pytest.fixture
@@ -243,7 +249,8 @@ def test_index_looks_at_every_raw_folder_again_and_one_rule_at_one(plan, run):
     assert planned(run, "index_videos_ff") == one
     assert planned(run, "--forcerun", "data/index/ff.parquet", "--", "data/index/ff.parquet") == one
     # forced together with a result, without knowing which shards change, all of them run
-    assert planned(run, "--forcerun", "index_videos_ff", "--", *RESULTS) == one | stages("ff") | SMALL
+    again = one | stages("ff") | compared("small") | SMALL
+    assert planned(run, "--forcerun", "index_videos_ff", "--", *RESULTS) == again
 
 
 def test_index_and_a_result_in_one_call_are_refused(run):
@@ -286,7 +293,8 @@ def test_a_scan_that_fails_leaves_the_results_as_they_are(altered):
         config.write_text(yaml.safe_dump(changed("datasets", "celebdf", "index", to={"downsample_fakes": 2})))
         assert start_snakemake(altered, "index_videos_celebdf").returncode != 0
         index = {"data/index/celebdf.parquet", "data/index/celebdf"}
-        assert planned(altered, *RESULTS) == index | stages("celebdf") | SMALL | ONE
+        both = compared("small") | compared("one")
+        assert planned(altered, *RESULTS) == index | stages("celebdf") | both | SMALL | ONE
     finally:
         config.write_text(as_it_was)
         raw.with_name("unmounted").rename(raw)
@@ -317,7 +325,7 @@ def test_a_new_or_replaced_video_runs_its_shard_and_what_reads_it(altered, chang
     with change(altered / "data/raw/celebdf") as video:
         again = look_again(altered)
         shard = indexed(altered)[str(video.relative_to(altered / "data/raw/celebdf"))]["shard"]
-    assert again == stages("celebdf", shards=[shard]) | SMALL | ONE
+    assert again == stages("celebdf", shards=[shard]) | compared("small") | compared("one") | SMALL | ONE
 
 
 def indexed(folder):
@@ -330,7 +338,8 @@ def test_a_removed_video_runs_its_shard_and_what_reads_it(altered):
     removed = indexed(altered)["Celeb-synthesis/id0_id1_0000.mp4"]
     before = [path.stat().st_mtime_ns for path in frames]
     (altered / "data/raw/celebdf" / removed["path"]).unlink()
-    assert look_again(altered) == stages("celebdf", shards=[removed["shard"]]) | SMALL | ONE
+    again = stages("celebdf", shards=[removed["shard"]]) | compared("small") | compared("one") | SMALL | ONE
+    assert look_again(altered) == again
     # once made, it is done
     targets = [str(path.relative_to(altered)) for path in frames]
     snakemake(altered, *targets)

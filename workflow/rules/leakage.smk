@@ -1,8 +1,7 @@
 rule check_leakage:
     input:
-        lambda wildcards: expand(
-            "data/index/{dataset}.parquet",
-            dataset=experiment_datasets(wildcards.experiment),
+        lambda wildcards: stage_shards(
+            "index", experiment_datasets(wildcards.experiment)
         ),
     output:
         "results/{experiment}/leakage.csv",
@@ -20,14 +19,16 @@ rule check_leakage:
         allowed=lambda wildcards: EXPERIMENTS[wildcards.experiment].get(
             "allow_leakage", []
         ),
-        layouts=lambda wildcards: settings_json(
+        datasets=lambda wildcards: settings_json(
             {
-                dataset: DATASETS[dataset]["layout"]
+                dataset: {
+                    key: DATASETS[dataset][key] for key in ("layout", "n_shards")
+                }
                 for dataset in experiment_datasets(wildcards.experiment)
             }
         ),
     message:
         "Comparing the test videos of {wildcards.experiment} with its training videos"
     shell:
-        "python -m detectors.leakage --experiment {wildcards.experiment} --index {input} --layouts {params.layouts:q}"
+        "python -m detectors.leakage --experiment {wildcards.experiment} --index data/index --datasets {params.datasets:q}"
         " --train {params.train} --test {params.test} --allow {params.allowed} --output {output} 2> {log}"
