@@ -154,15 +154,15 @@ def blend_batch(batch: dict, size: int) -> tuple[Tensor, Tensor, Tensor]:
         Reals and blends (n, 3, size, size) float32, whole numbers 0 to 255, and masks (n, 1, size, size) from 0 to 1.
     """
     room = (batch["image"].shape[-1] - size) // 2
-    return self_blend(batch["image"], batch["mask"], batch["loose_box"], batch["parameters"], room)
+    return self_blend(batch["image"], batch["mask"], batch["loose_box"], batch, room)
 
 
 class FacesToBlend(Dataset):
     """Real faces with all that a blend of each is made from; a real without landmarks is left out and counted.
 
     A batch of n is fetched at once, from items `(epoch, index)`, as `{"image": (n, 3, side, side) uint8, "mask":
-    (n, 256, 256) uint8, "loose_box": (n, 4) float32 in pixels of the image, "parameters": see
-    `self_blending.draw_parameters`}`. The side is that of the detector's crop and an eighth of it more.
+    (n, 256, 256) uint8, "loose_box": (n, 4) float32 in pixels of the image}` and all of
+    `self_blending.stack_parameters`. The side is that of the detector's crop and an eighth of it more.
 
     Args:
         data: Folder of the store.
@@ -214,7 +214,7 @@ class FacesToBlend(Dataset):
             "image": images,
             "mask": torch.from_numpy(masks),
             "loose_box": torch.from_numpy(loose_boxes),
-            "parameters": stack_parameters(parameters),
+            **stack_parameters(parameters),
         }
 
     def _cut(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

@@ -421,8 +421,8 @@ def test_items_depend_on_epoch_and_index_alone(store):
     assert equal(batch, again)
     alone = faces.__getitems__(items[1:2])
     assert torch.equal(alone["image"][0], batch["image"][1])
-    assert torch.equal(alone["parameters"]["noise"][0], batch["parameters"]["noise"][1])
-    assert alone["parameters"]["quality"] == batch["parameters"]["quality"][1:2]
+    assert torch.equal(alone["noise"][0], batch["noise"][1])
+    assert alone["quality"] == batch["quality"][1:2]
     assert not torch.equal(batch["image"][0], batch["image"][2])
     assert not equal(batch, FacesToBlend(store[1], samples, WINDOW, 6, 0.3).__getitems__(items))
 
