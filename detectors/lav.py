@@ -22,7 +22,7 @@ from torch.utils.data import Dataset
 
 from detectors.data import Samples
 from detectors.labelled_crops import BALANCES
-from detectors.masked_crops import AUGMENTATIONS, MaskedCrops
+from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, patches_of_mask
 from detectors.network import NetworkDetector
 from detectors.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.settings import SCHEDULES, NetworkSettings
@@ -98,7 +98,7 @@ class Lav(NetworkDetector):
         settings, label = self.settings, batch["label"]
         logits, patches = self.network(batch["image"], locate=True)
         grid = patches.features.shape[-2:]
-        masked = mask_patches(batch["mask"], grid)
+        masked = patches_of_mask(batch["mask"], grid)
         targets = torch.where(batch["mask_known"][:, None, None], masked, NO_LABEL)
         at_face_parts = face_part_patches(batch["landmarks"], batch["image"].shape[-1], grid)
         guessed_here = at_face_parts & ~batch["mask_known"][:, None, None]
@@ -331,16 +331,6 @@ class Head(nn.Module):
     def forward(self, maps: list[Tensor]) -> Tensor:
         """Logits (N, 2) from the maps of all stages."""
         return self.last(self.dropout(self.vectors(maps)))
-
-
-def mask_patches(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(N, h, w) int64: 1 for a patch with a manipulated pixel, else 0.
-
-    Args:
-        masks: (N, 1, height, width) uint8, not zero where a face was manipulated.
-        grid: Patches along the height and the width.
-    """
-    return (F.adaptive_max_pool2d(masks.float(), grid)[:, 0] > 0).long()
 
 
 def patch_loss(logits: Tensor, targets: Tensor) -> Tensor:

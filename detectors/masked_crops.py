@@ -8,6 +8,8 @@ import cv2
 import h5py
 import numpy as np
 import torch
+import torch.nn.functional as F
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from detectors.augmentation import CHAINS
@@ -102,6 +104,16 @@ class MaskStore:
             return None
         cut = self._window.cut(stored, box, crop_to_frame, geometry=geometry or Geometry())
         return (cut >= _THRESHOLD).astype(np.uint8)
+
+
+def patches_of_mask(masks: Tensor, grid: tuple[int, int]) -> Tensor:
+    """(N, h, w) int64: 1 for a patch with a manipulated pixel, else 0.
+
+    Args:
+        masks: (N, 1, height, width) uint8, not zero where a face was manipulated.
+        grid: Patches along the height and the width.
+    """
+    return (F.adaptive_max_pool2d(masks.float(), grid)[:, 0] > 0).long()
 
 
 class MaskedCrops(Dataset):

@@ -23,6 +23,7 @@ from torch.utils.data import Dataset
 from detectors.data import EpochSampler, Samples, make_loader
 from detectors.detector import Detector, Fitted, Training
 from detectors.lightning_module import SELECTION, ProgressLines, TrainingModule
+from detectors.map_sheets import map_sheets
 from detectors.optimizers import make_optimizer
 from detectors.settings import NetworkSettings
 from preprocess.cli import UserError
@@ -149,6 +150,7 @@ def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Tra
     interactive = sys.stderr.isatty()
     if not interactive:
         callbacks.append(ProgressLines())
+    callbacks += map_sheets(detector, training)
     logger = TensorBoardLogger(training.logs, name="tensorboard", version="", default_hp_metric=False)
     logger.log_hyperparams({**dataclasses.asdict(settings), "seed": training.seed})
     # Lightning's own lines tell nothing that this module does not log

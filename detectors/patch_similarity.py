@@ -87,7 +87,7 @@ class PatchSimilarity(nn.Module):
         """
         for kind, chosen in enumerate(patches):
             count = chosen.sum()
-            mean = torch.einsum("nchw,nhw->c", features.float(), chosen.float()) / count.clamp(min=1)
+            mean = (features.float() * chosen[:, None]).sum(dim=(0, 2, 3)) / count.clamp(min=1)
             moved = torch.where(self.is_known[kind], torch.lerp(mean, self.means[kind], self._momentum), mean)
             self.means[kind] = torch.where(count > 0, moved, self.means[kind])
             self.is_known[kind] |= count > 0

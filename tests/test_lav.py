@@ -21,11 +21,10 @@ from detectors.lav import (
     LavSettings,
     PatchFusion,
     TwoStreamNetwork,
-    mask_patches,
     patch_loss,
     resample,
 )
-from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows
+from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, patches_of_mask
 from detectors.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.srm import TRUNCATION, SrmFilter, srm_kernels
 from preprocess.cli import UserError
@@ -145,12 +144,12 @@ def test_resampling_is_the_mean_of_what_a_pixel_covers():
 def test_a_patch_counts_as_manipulated_when_one_of_its_pixels_is():
     mask = torch.zeros(1, 1, 32, 32, dtype=torch.uint8)
     mask[0, 0, 8, 15] = 1
-    assert mask_patches(mask, (4, 4)).nonzero().tolist() == [[0, 1, 1]]
+    assert patches_of_mask(mask, (4, 4)).nonzero().tolist() == [[0, 1, 1]]
     # 19 patches do not divide 299 pixels: one on their border belongs to both
     mask = torch.zeros(1, 1, 299, 299, dtype=torch.uint8)
     mask[0, 0, 150, 298] = 1
-    assert mask_patches(mask, (19, 19)).nonzero().tolist() == [[0, 9, 18]]
-    assert mask_patches(torch.ones(2, 1, 64, 64, dtype=torch.uint8), (4, 4)).sum() == 32
+    assert patches_of_mask(mask, (19, 19)).nonzero().tolist() == [[0, 9, 18]]
+    assert patches_of_mask(torch.ones(2, 1, 64, 64, dtype=torch.uint8), (4, 4)).sum() == 32
 
 
 def test_patches_without_a_label_teach_nothing():
@@ -417,5 +416,5 @@ def test_eight_pairs_are_learnt_by_heart_with_their_masks():
     with torch.no_grad():
         score, maps = lav.score(batch["image"]), lav.location_maps(batch["image"])
     assert score[batch["label"] == 1].min() > score[batch["label"] == 0].max()
-    masks = mask_patches(batch["mask"], maps.shape[1:])
+    masks = patches_of_mask(batch["mask"], maps.shape[1:])
     assert ((maps > 0.5) == masks).float().mean() > 0.95
