@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from short_run import in_domain_video_aucs
 from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 from torch import nn
@@ -136,10 +137,9 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("store"), n_groups=4)
 
 
-@pytest.mark.parametrize("detector", ["siamese", "triplet"])
-def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
-    settings = SMALL | {"backbone_stride": 8, "size": 48, "epochs": 10, "embedding_epochs": 6, "batch_size": 8}
-    summary = train_detector(
+def train(store, folder, detector, **settings):
+    options = SMALL | {"backbone_stride": 8, "size": 48, "batch_size": 8, "augmentation": "none", "learning_rate": 3e-3}
+    return train_detector(
         experiment="exp",
         detector=detector,
         seed=3,
@@ -147,10 +147,15 @@ def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
         workers=0,
         samples=[store[0]],
         data=store[1].parent,
-        settings=settings | {"augmentation": "none", "learning_rate": 3e-3},
-        output=tmp_path / "detector.ckpt",
-        logs=tmp_path / "logs",
+        settings=options | settings,
+        output=folder / "detector.ckpt",
+        logs=folder / "logs",
     )
+
+
+@pytest.mark.parametrize("detector", ["siamese", "triplet"])
+def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
+    summary = train(store, tmp_path, detector, epochs=10, embedding_epochs=6)
     assert summary["best_epoch"] >= 6
     assert summary["best"]["val/video_auc"] == 1
     assert load_detector(tmp_path / "detector.ckpt")[0].classifier_learns
@@ -165,3 +170,39 @@ def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
     )
     rows = read_rows(output)
     assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
+
+
+def test_a_training_that_ends_between_the_stages_goes_on_to_the_same_weights(store, tmp_path, monkeypatch, caplog):
+    train(store, tmp_path / "whole", "siamese", epochs=4)
+    start_epoch = Siamese.start_epoch
+
+    def end_at_the_classifier(detector, epoch):
+        if epoch == 2:
+            raise OSError("the disc is full")
+        start_epoch(detector, epoch)
+
+    monkeypatch.setattr(Siamese, "start_epoch", end_at_the_classifier)
+    with pytest.raises(OSError, match="the disc is full"):
+        train(store, tmp_path / "ended", "siamese", epochs=4)
+    monkeypatch.setattr(Siamese, "start_epoch", start_epoch)
+    assert not (tmp_path / "ended/detector.ckpt").exists()
+    with caplog.at_level("INFO", logger="detectors"):
+        train(store, tmp_path / "ended", "siamese", epochs=4)
+    assert "going on from" in caplog.text
+    whole, ended = (
+        torch.load(tmp_path / name / "detector.ckpt", weights_only=True)["state_dict"] for name in ("whole", "ended")
+    )
+    assert whole.keys() == ended.keys()
+    assert equal(whole, ended)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("detector", ["siamese", "triplet"])
+def test_it_detects_the_rendered_fakes_of_test_videos(shipped_store, tmp_path, detector):
+    """A minute and a half of one core each, besides the store."""
+    settings = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 8, "size": 96, "cpu_threads": 1}
+    settings |= {"epochs": 16, "embedding_epochs": 12, "samples_per_epoch": 800, "batch_size": 32}
+    settings |= {"learning_rate": 3e-3, "augmentation": "none"}
+    aucs = in_domain_video_aucs(shipped_store, tmp_path, detector, settings)
+    assert min(aucs.values()) > 0.80, aucs
