@@ -8,6 +8,7 @@ ACL 2018).
 
 from __future__ import annotations
 
+import logging
 from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
@@ -23,6 +24,8 @@ from detectors.clips import LabelledClips, TrackClips, n_frames_of
 from detectors.data import Samples, ScoringSet
 from detectors.settings import OPTIMIZERS, SCHEDULES, NetworkSettings
 from preprocess.settings import setting
+
+log = logging.getLogger("detectors")
 
 
 @dataclass(frozen=True)
@@ -111,6 +114,13 @@ class Temporal(Classifier):
         return self.settings.n_frames
 
     def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
+        if self.settings.pretrained is False and self.settings.unfrozen_layers is not None:
+            log.warning(
+                "unfrozen_layers: found %d with random weights (pretrained: false): the other layers of %s stay random; "
+                "null lets all of them learn",
+                self.settings.unfrozen_layers,
+                self.settings.backbone,
+            )
         return LabelledClips(
             data / "crops",
             samples,

@@ -278,6 +278,13 @@ def test_a_frozen_backbone_leaves_the_lstm_to_learn():
     assert changed_layers(lstm, [detector.network.lstm, detector.network.last]) == [0, 1]
 
 
+def test_random_layers_that_do_not_learn_are_told_of(store, train_samples, caplog):
+    make_detector().training_set(train_samples, store[1].parent, 0)
+    assert not caplog.text
+    make_detector(unfrozen_layers=2).training_set(train_samples, store[1].parent, 0)
+    assert "unfrozen_layers: found 2 with random weights" in caplog.text
+
+
 def test_it_learns_what_makes_a_fake_and_predicts_one_score_for_a_track(store, tmp_path):
     summary = train_detector(
         experiment="exp",
