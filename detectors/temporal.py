@@ -116,7 +116,7 @@ class Temporal(Classifier):
     def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
         if self.settings.pretrained is False and self.settings.unfrozen_layers is not None:
             log.warning(
-                "unfrozen_layers: found %d with random weights (pretrained: false): the other layers of %s stay random; "
+                "unfrozen_layers: found %d with random weights (pretrained: false): the others of %s stay random; "
                 "null lets all of them learn",
                 self.settings.unfrozen_layers,
                 self.settings.backbone,
