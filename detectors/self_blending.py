@@ -219,6 +219,18 @@ def self_blend(
         The reals and the blends, (N, 3, height - 2 room, width - 2 room) float32 whole numbers 0 to 255, and the soft
         masks (N, 1, height - 2 room, width - 2 room) from 0 to 1, the ratio of blending in them.
     """
+    if images.device.type == "cpu" and len(images) > 1:
+        # one image at a time stays in the caches of a CPU; the result does not depend on it
+        singles = [
+            self_blend(
+                *(tensor[row : row + 1] for tensor in (images, masks, loose_boxes)),
+                {name: values[row : row + 1] for name, values in parameters.items()},
+                room,
+            )
+            for row in range(len(images))
+        ]
+        real, blend, soft = (torch.cat(maps) for maps in zip(*singles, strict=True))
+        return real, blend, soft
     with torch.no_grad(), full_precision():
         pair, soft = blend_pairs(images, masks, loose_boxes, parameters)
         inner = (..., slice(room, images.shape[-2] - room), slice(room, images.shape[-1] - room))
