@@ -10,6 +10,7 @@ one tiny clip (`--index`), so that what it costs beside reading the videos shows
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import shutil
 import sys
@@ -154,7 +155,7 @@ def make_predictions(samples: Path, output: Path) -> None:
     logit = rng.normal(size=video.max() + 1)[video] + rng.normal(scale=0.7, size=len(video)) + 2.0 * label - 1.0
     table = table.append_column("score", pa.array(1 / (1 + np.exp(-logit)), pa.float32()))
     made_by = {"experiment": "e", "seed": 0, "detector": "ucf", "train": ["c"], "split": "test"}
-    made_by |= {"frame_threshold": 0.5, "video_threshold": 0.5}
+    made_by |= {"frame_threshold": 0.5, "video_threshold": 0.5, "aggregation": "mean"}
     write_table(output, table, PREDICTIONS, Origin("c", "predict", settings_json(made_by), versions.PREDICT))
 
 
@@ -208,7 +209,13 @@ def main() -> None:
     report("opening the samples to train", [sys.executable, "-c", opening])
     make_predictions(samples, predictions)
     n_scores = len(read_table(predictions, ["score"]))
-    evaluate = ["--experiment", "e", "--train", "c", "--predictions", predictions, "--ledgers", ledger]
+    collections = json.dumps({"c": {"layout": "celebdf", "n_shards": args.shards}})
+    leakage = ["--experiment", "e", "--index", data / "index", "--datasets", collections, "--train", "c", "--test", "c"]
+    leakage += ["--allow", "video", "source", "identity", "--output", results / "leakage.csv"]
+    report("looking for test videos in the training set", [*python, "detectors.leakage", *leakage])
+    # the scores choose their own threshold, which costs what choosing it on others would
+    evaluate = ["--experiment", "e", "--train", "c", "--predictions", predictions, "--validation", predictions]
+    evaluate += ["--ledgers", ledger, "--leakage", results / "leakage.csv"]
     evaluate += ["--output", results / "eval.csv", "--figures", results / "figures"]
     report(f"evaluation of {n_scores:,} scores", [*python, "detectors.evaluate", *evaluate])
     if args.index:
