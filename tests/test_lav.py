@@ -26,7 +26,9 @@ from detectors.lav import (
 )
 from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, patches_of_mask
 from detectors.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
+from detectors.registry import load_detector
 from detectors.srm import TRUNCATION, SrmFilter, srm_kernels
+from detectors.train import train_detector
 from preprocess.cli import UserError
 
 METHODS = ["real", "columns", "stripes"]
@@ -418,3 +420,56 @@ def test_eight_pairs_are_learnt_by_heart_with_their_masks():
     assert score[batch["label"] == 1].min() > score[batch["label"] == 0].max()
     masks = patches_of_mask(batch["mask"], maps.shape[1:])
     assert ((maps > 0.5) == masks).float().mean() > 0.95
+
+
+TRAINING = SMALL | {"size": 48, "epochs": 3, "batch_size": 6, "learning_rate": 2e-3, "cpu_threads": 1}
+
+
+def train(store, folder, **settings):
+    return train_detector(
+        experiment="exp",
+        detector="lav",
+        seed=3,
+        device="cpu",
+        workers=0,
+        samples=[store[1]],
+        data=store[0],
+        settings=TRAINING | settings,
+        output=folder / "detector.ckpt",
+        logs=folder / "logs",
+    )
+
+
+def last_state(folder):
+    return torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+
+
+def test_a_resumed_training_has_the_weights_and_the_running_means_it_would_have_had(store, tmp_path, monkeypatch):
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    train(store, whole)
+    losses, calls = Lav.losses, []
+
+    def stop_in_the_second_epoch(self, batch):
+        calls.append(batch)
+        if len(calls) == 6:
+            raise RuntimeError("stopped")
+        return losses(self, batch)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Lav, "losses", stop_in_the_second_epoch)
+        with pytest.raises(RuntimeError, match="stopped"):
+            train(store, broken)
+    assert not (broken / "detector.ckpt").exists()
+    train(store, broken)
+    one, two = last_state(whole), last_state(broken)
+    assert one["detector.similarity.is_known"].all()
+    assert one.keys() == two.keys()
+    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert {path.name for path in (broken / "logs/maps").iterdir()} == {f"epoch{epoch}.png" for epoch in range(3)}
+    for epoch in range(3):
+        name = f"logs/maps/epoch{epoch}.png"
+        assert (whole / name).read_bytes() == (broken / name).read_bytes()
+    detector, facts = load_detector(broken / "detector.ckpt", prediction_only=False)
+    assert facts["detector"] == "lav"
+    assert detector.location_maps(random_images(2, 48)).shape == (2, 6, 6)
+    assert load_detector(broken / "detector.ckpt")[0].location_maps(random_images(2, 48)) is None
