@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -140,8 +140,7 @@ class Lav(NetworkDetector):
         return self.network.noise.stages[-1]
 
 
-@dataclass(frozen=True)
-class Patches:
+class Patches(NamedTuple):
     """What the location branch says of each patch.
 
     Attributes:

@@ -74,7 +74,7 @@ def draw_map_sheet(faces: Sequence[LocatedFace], title: str) -> Figure:
         title: Above all.
     """
     with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        size = (_CELL_INCHES * len(faces) + 1.4, 3 * _CELL_INCHES + 0.9)
+        size = (_CELL_INCHES * len(faces) + 1.2, 3 * _CELL_INCHES + 1.4)
         figure = Figure(figsize=size, layout="constrained")
         # one axes for each row, with its pictures side by side: an axes for each picture takes seconds to lay out
         rows = figure.subplots(3, 1)

@@ -7,12 +7,14 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
+from short_run import TRAINED_ON, in_domain_video_aucs
+from sklearn.metrics import roc_auc_score
 from tiny_masks import add_landmarks_and_masks, face_landmarks
 from tiny_store import BOX, CROP_X, CROP_Y, make_store
 
 from detectors.augmentation import CHAINS, Chain
 from detectors.crop_window import CropWindow
-from detectors.data import Samples, make_loader, split_for_training
+from detectors.data import CropStore, Samples, make_loader, split_for_training
 from detectors.landmarks import read_landmarks
 from detectors.lav import (
     ConsistencyEnhancement,
@@ -24,7 +26,8 @@ from detectors.lav import (
     patch_loss,
     resample,
 )
-from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, patches_of_mask
+from detectors.map_sheets import intersection_over_union, locate_faces
+from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, MaskStore, patches_of_mask
 from detectors.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.registry import load_detector
 from detectors.srm import TRUNCATION, SrmFilter, srm_kernels
@@ -360,6 +363,20 @@ def test_shapes_and_ranges():
     assert torch.allclose(losses["total"], losses["class"] + losses["location"] + losses["similarity"])
 
 
+def test_half_precision_changes_little_and_the_means_stay_in_full():
+    torch.manual_seed(0)
+    lav = Lav(LavSettings(**SMALL, dropout=0.0), METHODS).train()
+    batch = face_batch(known=False)
+    lav.losses(batch)
+    whole = lav.losses(batch)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        half = lav.losses(batch)
+    for name, loss in half.items():
+        assert loss.dtype == torch.float32
+        assert loss.item() == pytest.approx(whole[name].item(), abs=0.05)
+    assert lav.similarity.means.dtype == torch.float32
+
+
 def test_prediction_builds_what_the_score_needs_and_gives_the_same():
     torch.manual_seed(0)
     lav = Lav(LavSettings(**SMALL), METHODS).eval()
@@ -473,3 +490,35 @@ def test_a_resumed_training_has_the_weights_and_the_running_means_it_would_have_
     assert facts["detector"] == "lav"
     assert detector.location_maps(random_images(2, 48)).shape == (2, 6, 6)
     assert load_detector(broken / "detector.ckpt")[0].location_maps(random_images(2, 48)) is None
+
+
+def location_quality(detector, data, dataset):
+    """AUC of the patches of a test set's fakes, and their mean IoU at the threshold 0.5."""
+    samples = Samples.read([data / f"samples/{dataset}.parquet"])
+    samples = samples[samples.split.equals("test") & (samples.label == 1)]
+    crops = CropStore(data / "crops", samples, detector.window)
+    masks = MaskStore(data / "masks", samples, detector.window)
+    faces = []
+    for row in range(len(samples)):
+        stored, *place = crops.stored(row)
+        faces.append((detector.window.cut(stored, *place), masks.read(row, *place), ""))
+    located = locate_faces(detector, [face for face in faces if face[1] is not None and face[1].any()])
+    patches = [patches_of_mask(torch.from_numpy(face.mask)[None, None], face.map.shape) for face in located]
+    auc = roc_auc_score(torch.cat(patches).flatten(), np.concatenate([face.map.ravel() for face in located]))
+    return auc, np.mean([intersection_over_union(face.map, face.mask) for face in located])
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_it_detects_and_locates_the_rendered_fakes_of_test_videos(shipped_store, tmp_path):
+    """Three minutes of one core, besides the store."""
+    settings = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 112, "cpu_threads": 1}
+    settings |= {"fusion_channels": 32, "epochs": 4, "samples_per_epoch": 800, "learning_rate": 3e-3}
+    settings |= {"augmentation": "none", "step_epochs": 2}
+    aucs = in_domain_video_aucs(shipped_store, tmp_path, "lav", settings)
+    assert min(aucs.values()) > 0.80, aucs
+    detector, _ = load_detector(tmp_path / "detector.ckpt", prediction_only=False)
+    located = {name: location_quality(detector, shipped_store, name) for name in TRAINED_ON}
+    print(f"video AUC {aucs}, patch AUC and IoU of fakes {located}")
+    assert min(auc for auc, _ in located.values()) > 0.90, located
+    assert min(overlap for _, overlap in located.values()) > 0.40, located
