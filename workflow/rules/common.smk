@@ -28,6 +28,12 @@ def of_experiment(key):
     return lambda wildcards: EXPERIMENTS[wildcards.experiment][key]
 
 
+def first_seed(wildcards, name):
+    """A file of the experiment's first seed."""
+    seed = EXPERIMENTS[wildcards.experiment]["seeds"][0]
+    return f"results/{wildcards.experiment}/seed{seed}/{name}"
+
+
 def experiment_datasets(experiment):
     """Data sets of an experiment, those that it tests on first, each once."""
     block = EXPERIMENTS[experiment]
