@@ -31,4 +31,8 @@ FAMILIES = {
     "triplet": Family("detectors.metric_learning", "Triplet"),
     "temporal": Family("detectors.temporal", "Temporal"),
     "lav": Family("detectors.lav", "Lav", reads=(CROPS, LANDMARKS, MASKS)),
+    "dct": Family("detectors.dct", "Dct"),
+    "ela": Family("detectors.ela", "Ela"),
+    "ela_cnn": Family("detectors.ela", "ElaCnn"),
+    "sift": Family("detectors.sift", "Sift"),
 }
