@@ -27,7 +27,7 @@ from preprocess.store import atomic_path, read_table
 log = logging.getLogger("detectors.leakage")
 
 # what a test video may share with the training set, the gravest first
-SHARED_AS = {"video": "their file", "source": "their source video", "identity": "a person"}
+SHARED_AS = {"video": "a file", "source": "a source video", "identity": "a person"}
 KINDS = tuple(SHARED_AS)
 
 COLUMNS = ("dataset", "video_id", "kind", "shared", "train_video_id", "n_train_videos")
@@ -111,8 +111,8 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
     counts = leaks.groupby("kind")["video_id"].nunique()
     for kind in sorted(allowed & set(counts.index), key=KINDS.index):
         log.warning(
-            "experiment %s: %d test videos share %s with the training set, which allow_leakage says is known",
-            *(experiment, counts[kind], SHARED_AS[kind]),
+            "experiment %s: %s %s with the training set, which allow_leakage says is known",
+            *(experiment, _videos_share(counts[kind]), SHARED_AS[kind]),
         )
     refused = leaks[~leaks["kind"].isin(allowed)]
     if refused.empty:
@@ -121,7 +121,7 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
     told = []
     for kind in (kind for kind in KINDS if kind in set(refused["kind"])):
         of_kind = refused[refused["kind"] == kind]
-        told.append(f"{counts[kind]:,} test videos share {SHARED_AS[kind]} with the training set, such as")
+        told.append(f"{_videos_share(counts[kind])} {SHARED_AS[kind]} with the training set, such as")
         # of each data set first
         examples = of_kind.iloc[of_kind.groupby("dataset").cumcount().argsort(kind="stable")].head(_EXAMPLES)
         for row in examples.to_dict("records"):
@@ -136,6 +136,10 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
         "take other videos of them (index.methods, index.splits). Where a published protocol has it so, say that you "
         f"know: experiments.{experiment}.allow_leakage: [{kinds}]; the evaluation then counts them as n_videos_leaked"
     )
+
+
+def _videos_share(count: int) -> str:
+    return f"{count:,} test videos share" if count != 1 else "1 test video shares"
 
 
 def write_leaks(path: Path, leaks: pd.DataFrame) -> None:

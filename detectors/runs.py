@@ -111,12 +111,18 @@ def read_thresholds(path: str | Path, aggregation: str = DETECTOR) -> tuple[str,
         UserError: As `read_run`.
     """
     samples, _, made_by = read_predictions(path)
-    videos = video_scores(samples, _resolved(aggregation, made_by))
-    thresholds = {
-        level: equal_error_rate(table["label"], table["score"])[1]
-        for level, table in (("frame", samples), ("video", videos))
-    }
-    return made_by["experiment"], made_by["seed"], thresholds
+    return made_by["experiment"], made_by["seed"], equal_error_thresholds(samples, _resolved(aggregation, made_by))
+
+
+def equal_error_thresholds(samples: pd.DataFrame, aggregation: str) -> dict[str, float]:
+    """The thresholds at the equal error rate, by level; NaN where the samples are not of both classes.
+
+    Args:
+        samples: Labelled and scored, as `aggregation.video_scores` reads them.
+        aggregation: One of `AGGREGATIONS`.
+    """
+    tables = {"frame": samples, "video": video_scores(samples, aggregation)}
+    return {level: equal_error_rate(table["label"], table["score"])[1] for level, table in tables.items()}
 
 
 def read_predictions(path: str | Path, columns: Sequence[str] = ()) -> tuple[pd.DataFrame, str, dict]:

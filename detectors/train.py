@@ -23,13 +23,12 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.aggregation import video_scores
 from detectors.data import Samples, default_workers, draw_rows, split_for_training, training_methods
 from detectors.detector import Training
 from detectors.families import FAMILIES
-from detectors.metrics import equal_error_rate
 from detectors.predict import SAMPLE_COLUMNS, predictions_origin
 from detectors.registry import detector_class
+from detectors.runs import equal_error_thresholds
 from detectors.settings import DetectorSettings, NetworkSettings
 from preprocess import versions
 from preprocess.checksum import file_sha256
@@ -159,9 +158,8 @@ def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, f
         validation: Scored samples (`schemas.PREDICTIONS`).
         aggregation: How a video's score comes from its samples', see `aggregation.video_scores`.
     """
-    frames = validation.to_pandas()
-    tables = {"frame": frames, "video": video_scores(frames, aggregation)}
-    return {level: _or_none(equal_error_rate(table["label"], table["score"])[1]) for level, table in tables.items()}
+    thresholds = equal_error_thresholds(validation.to_pandas(), aggregation)
+    return {level: _or_none(value) for level, value in thresholds.items()}
 
 
 def _training_and_validation(samples: Samples, settings: DetectorSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:

@@ -131,7 +131,7 @@ def test_a_leak_stops_with_names_and_the_way_out(tmp_path):
     said = str(caught.value).splitlines()
     assert said[:4] == [
         "experiment 'ucf' would be tested on what it is trained on:",
-        "1 test videos share their file with the training set, such as",
+        "1 test video shares a file with the training set, such as",
         "  celeb/real/original/copy: celebt1 is in the training video celeb/real/original/t1",
         "5 test videos share a person with the training set, such as",
     ]
@@ -157,7 +157,7 @@ def run_command(tmp_path, monkeypatch, *arguments):
 
 
 def test_the_command_writes_what_is_allowed_and_refuses_the_rest(tmp_path, monkeypatch):
-    with pytest.raises(UserError, match="1 test videos share a person"):
+    with pytest.raises(UserError, match="1 test video shares a person"):
         run_command(tmp_path, monkeypatch, "--allow")
     assert not (tmp_path / "leakage.csv").exists()
     assert read_leaked(tmp_path / "leakage.refused.csv") == {"celeb": 1}
