@@ -105,14 +105,18 @@ def resolve(config: dict) -> dict[str, dict]:
 def resolve_experiments(config: dict) -> dict[str, dict]:
     """The experiments, the groups in their lists replaced by the data sets in them, each data set once.
 
+    An ensemble gets a list `train`: what its members are trained on.
+
     Args:
         config: A config that `check_config` lets pass.
     """
-    return {
-        name: experiment
-        | {role: _members(experiment[role], config) for role in ("train", "test") if role in experiment}
-        for name, experiment in config.get("experiments", {}).items()
-    }
+    experiments = config.get("experiments", {})
+    resolved = {}
+    for name, experiment in experiments.items():
+        blocks = [experiments[member] for member in experiment.get("ensemble", [name])]
+        lists = {"train": [entry for block in blocks for entry in block["train"]], "test": experiment["test"]}
+        resolved[name] = experiment | {role: _members(entries, config) for role, entries in lists.items()}
+    return resolved
 
 
 def _members(names: list[str], config: dict) -> list[str]:
@@ -121,8 +125,10 @@ def _members(names: list[str], config: dict) -> list[str]:
 
 
 def experiment_settings(config: dict, experiment: str) -> str:
-    """The resolved settings of an experiment's detector as sorted JSON."""
+    """The resolved settings of an experiment's detector as sorted JSON; an ensemble has none."""
     block = config["experiments"][experiment]
+    if "ensemble" in block:
+        return settings_json({})
     return settings_json(_defaults(read_schema(), block["detector"]) | block.get("settings", {}))
 
 
@@ -199,7 +205,9 @@ def _semantic_mistakes(config: dict) -> list[str]:
             mistakes.append(
                 f"experiments.{name}: the folder results/{name}/ is another; give the experiment another name"
             )
-        for role in ("train", "test"):
+        if "ensemble" in experiment:
+            mistakes += _ensemble_mistakes(name, experiment, experiments)
+        for role in ("test",) if "ensemble" in experiment else ("train", "test"):
             for position, entry in enumerate(experiment[role]):
                 key = f"experiments.{name}.{role}.{position}"
                 if entry not in datasets and entry not in groups:
@@ -209,7 +217,7 @@ def _semantic_mistakes(config: dict) -> list[str]:
                 for dataset in _members([entry], config):
                     if dataset in datasets:
                         mistakes += _role_mistakes(
-                            key, role, dataset, datasets[dataset], experiment["detector"], predictors[dataset]
+                            key, role, dataset, datasets[dataset], experiment.get("detector", ""), predictors[dataset]
                         )
     for name, dataset in datasets.items():
         if "synthetic" in dataset and dataset["layout"] not in ("faceforensics", "celebdf", "dfdc"):
@@ -236,6 +244,30 @@ def _semantic_mistakes(config: dict) -> list[str]:
                 f"landmarks.predictor (data set {name}): {predictor!r} is trained on drawn faces and is wrong on real "
                 f"ones; give the path of an 81-point shape predictor under datasets.{name}.landmarks.predictor "
                 "(README, 'Landmarks'), or set it to 'none' to leave landmarks out"
+            )
+    return mistakes
+
+
+def _ensemble_mistakes(name: str, ensemble: dict, experiments: dict[str, dict]) -> list[str]:
+    """What keeps an ensemble from being averaged."""
+    mistakes = [
+        f"experiments.{name}.{key}: found with `ensemble`, which averages the scores of others and trains nothing; "
+        f"remove `{key}` or `ensemble`"
+        for key in ("detector", "train", "settings")
+        if key in ensemble
+    ]
+    trained = sorted(entry for entry, block in experiments.items() if "ensemble" not in block)
+    for position, member in enumerate(ensemble["ensemble"]):
+        key = f"experiments.{name}.ensemble.{position}"
+        if member not in experiments:
+            mistakes.append(f"{key}: no experiment {member!r}{_nearest(member, trained)}")
+        elif member not in trained:
+            mistakes.append(f"{key}: {member!r} is an ensemble itself; name the experiments that it averages")
+        elif absent := [seed for seed in ensemble["seeds"] if seed not in experiments[member]["seeds"]]:
+            mistakes.append(
+                f"experiments.{name}.seeds: found {absent[0]}, which {member!r} is not trained with (its seeds are "
+                f"{experiments[member]['seeds']}); scores are averaged seed by seed: add it to "
+                f"experiments.{member}.seeds, or remove it"
             )
     return mistakes
 

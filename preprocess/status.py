@@ -86,7 +86,7 @@ class ExperimentStatus:
 
     Attributes:
         name: Name of the experiment.
-        n_seeds: Seeds to train.
+        n_seeds: Seeds to train; none of an ensemble.
         n_trained: Seeds whose detector is there.
         n_predictions: Predictions to make: one for each seed and test data set.
         n_predicted: Predictions that are there.
@@ -289,12 +289,9 @@ def _is_current(found: dict[str, str], origin: Origin) -> bool:
 
 def _experiment_status(name: str, experiment: dict, folder: Path) -> ExperimentStatus:
     results = folder / "results" / name
-    detectors = [results / f"seed{seed}" / "detector.ckpt" for seed in experiment["seeds"]]
-    predictions = [
-        detector.parent / "predictions" / f"{dataset}.parquet"
-        for detector in detectors
-        for dataset in experiment["test"]
-    ]
+    seeds = [results / f"seed{seed}" for seed in experiment["seeds"]]
+    detectors = [] if "ensemble" in experiment else [seed / "detector.ckpt" for seed in seeds]
+    predictions = [seed / "predictions" / f"{dataset}.parquet" for seed in seeds for dataset in experiment["test"]]
     trained = [path for path in detectors if path.exists()]
     predicted = [path for path in predictions if path.exists()]
     table = results / "eval.csv"

@@ -22,6 +22,7 @@ from pathlib import Path
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from detectors import ensemble
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, run_command
@@ -65,13 +66,36 @@ def check_experiment(config: dict, name: str, data: Path, results: Path, broken:
         detector, summary = folder / "detector.ckpt", folder / "summary.json"
         predictions = [folder / "predictions" / f"{dataset}.parquet" for dataset in experiment["test"]]
         made = [path for path in predictions if path.exists()]
-        if detector.exists():
+        made_for = experiment | {"experiment": name, "seed": seed}
+        if "ensemble" in experiment:
+            made_for |= {"detector": ensemble.DETECTOR, "members": experiment["ensemble"]}
+        elif detector.exists():
             _check_detector(detector, summary, settings, experiment, data, broken, checked)
         elif made:
             checked.find(detector, MISSING, f"is absent, though {made[0]} was made from it")
         for path in made:
-            _check_predictions(path, experiment | {"experiment": name, "seed": seed}, data, broken, checked)
+            _check_predictions(path, made_for, data, broken, checked)
+            if "ensemble" in experiment and checked.is_sound(path):
+                members = [
+                    results / member / f"seed{seed}" / "predictions" / path.name for member in experiment["ensemble"]
+                ]
+                _check_average(path, members, broken, checked)
     return checked
+
+
+def _check_average(path: Path, members: list[Path], broken: Collection[str], checked: Checked) -> None:
+    absent = [member for member in members if not member.exists()]
+    if absent:
+        checked.find(absent[0], MISSING, f"is absent, though {path} was made from it")
+    elif not any(str(member) in broken for member in members):
+        checked.compare(path, lambda: _compare_average(path, members))
+
+
+def _compare_average(path: Path, members: list[Path]) -> str | None:
+    expected = ensemble.average_scores([read_table(member, PREDICTIONS.names) for member in members])
+    if expected["score"].equals(read_table(path, ["score"])["score"]):
+        return None
+    return f"its scores are not the mean of {', '.join(map(str, members))} as they are now"
 
 
 def _check_detector(
@@ -113,8 +137,9 @@ def _check_predictions(path: Path, made_for: dict, data: Path, broken: Collectio
         checked.find(path, DISAGREES, message)
         return
     made_by = json.loads(read_origin(path).settings)
-    found = {name: made_by.get(name) for name in ("experiment", "seed", "detector", "train")}
-    expected = {name: made_for[name] for name in found} | {"train": sorted(made_for["train"])}
+    names = [name for name in ("experiment", "seed", "detector", "train", "members") if name in made_for]
+    found = {name: made_by.get(name) for name in names}
+    expected = {name: made_for[name] for name in names} | {"train": sorted(made_for["train"])}
     if message := other_settings(found, expected):
         checked.find(path, STALE, message)
     elif not samples.exists():
@@ -187,7 +212,9 @@ def verify_store(config: dict, data: Path, results: Path, only: Sequence[str] = 
     for name in only or resolved:
         settings = resolved[name] | {"samples": "{}"}
         checked.add(check_dataset(DatasetStore(name, data, tuple(settings["shards"]), settings), workers))
-    for name in () if only else config.get("experiments", {}):
+    # ensembles last: what is wrong with their members is known then
+    experiments = sorted(config.get("experiments", {}).items(), key=lambda entry: "ensemble" in entry[1])
+    for name, _ in () if only else experiments:
         broken = {finding.file for finding in checked.findings}
         checked.add(check_experiment(config, name, data, results, broken))
     return checked

@@ -28,6 +28,16 @@ def of_experiment(key):
     return lambda wildcards: EXPERIMENTS[wildcards.experiment][key]
 
 
+# Experiments of the two kinds. Their rules make files of the same names, so each keeps to its own.
+ENSEMBLES = [name for name, block in EXPERIMENTS.items() if "ensemble" in block]
+TRAINED = [name for name in EXPERIMENTS if name not in ENSEMBLES]
+
+
+def one_of(names):
+    """What a wildcard may be: one of these names, or nothing at all."""
+    return "|".join(names) or "(?!)"
+
+
 def first_seed(wildcards, name):
     """A file of the experiment's first seed."""
     seed = EXPERIMENTS[wildcards.experiment]["seeds"][0]

@@ -9,6 +9,8 @@ rule predict_dataset:
         "logs/predict/{experiment}/seed{seed}/{dataset}.log",
     benchmark:
         "logs/benchmarks/predict/{experiment}/seed{seed}/{dataset}.tsv"
+    wildcard_constraints:
+        experiment=one_of(TRAINED),
     conda:
         "../../envs/detectors.yaml"
     threads: 8

@@ -19,6 +19,8 @@ rule train_detector:
         "logs/train/{experiment}/seed{seed}.log",
     benchmark:
         "logs/benchmarks/train/{experiment}/seed{seed}.tsv"
+    wildcard_constraints:
+        experiment=one_of(TRAINED),
     conda:
         "../../envs/detectors.yaml"
     threads: 8
