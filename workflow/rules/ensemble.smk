@@ -1,0 +1,43 @@
+# An experiment that names others has no training: its files are means of theirs.
+
+
+def of_members(pattern):
+    """Function of the wildcards: a file of every member of an ensemble, with the same seed and data set."""
+    return lambda wildcards: expand(
+        pattern,
+        member=EXPERIMENTS[wildcards.experiment]["ensemble"],
+        **{name: value for name, value in wildcards.items() if name != "experiment"},
+    )
+
+
+rule average_predictions:
+    input:
+        of_members("results/{member}/seed{seed}/predictions/{dataset}.parquet"),
+    output:
+        "results/{experiment}/seed{seed}/predictions/{dataset}.parquet",
+    log:
+        "logs/predict/{experiment}/seed{seed}/{dataset}.log",
+    wildcard_constraints:
+        experiment=one_of(ENSEMBLES),
+    conda:
+        "../../envs/detectors.yaml"
+    resources:
+        mem_mb=growing(4000),
+        runtime=growing(30),
+    params:
+        version=versions.PREDICT,
+    message:
+        "Averaging what the members of {wildcards.experiment} say of {wildcards.dataset}, seed {wildcards.seed}"
+    shell:
+        "python -m detectors.ensemble --experiment {wildcards.experiment} --members {input} --output {output} 2> {log}"
+
+
+use rule average_predictions as average_validation with:
+    input:
+        of_members("results/{member}/seed{seed}/validation.parquet"),
+    output:
+        "results/{experiment}/seed{seed}/validation.parquet",
+    log:
+        "logs/predict/{experiment}/seed{seed}.validation.log",
+    message:
+        "Averaging what the members of {wildcards.experiment} say of their validation samples, seed {wildcards.seed}"
