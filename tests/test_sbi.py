@@ -625,3 +625,23 @@ def test_the_preview_shows_what_training_reads(store, tmp_path, monkeypatch):
     real, mask, blend, difference = (sheet[:40, left : left + 40].astype(int) for left in range(0, 176, 44))
     assert (mask[..., 0] == mask[..., 1]).all()
     assert np.abs(np.clip(128 + 4 * (blend - real), 0, 255) - difference).max() <= 1
+
+
+def test_it_learns_eight_pairs_by_heart(store):
+    model = make_sbi(replace(TINY, optimizer="adam", learning_rate=3e-3)).train()
+    faces = model.training_set(Samples.read([store[0]]), store[1], seed=0)
+    batch = faces.__getitems__([(0, index) for index in range(8)])
+    optimizer = model.optimizer()
+    losses = []
+    for _ in range(100):
+        optimizer.zero_grad()
+        loss = model.losses(batch)["total"]
+        loss.backward()
+        optimizer.step()
+        losses.append(loss.item())
+    assert losses[0] > 0.5
+    assert losses[-1] < 0.1
+    reals, blends, _ = batch["blended"]
+    with torch.no_grad():
+        model.eval()
+        assert model.score(blends).min() > model.score(reals).max()
