@@ -19,6 +19,7 @@ from packaging.specifiers import SpecifierSet
 from small_run import ROOT
 
 OURS = ("preprocess", "detectors")
+FAMILIES, REGISTRY = "detectors.families", "detectors.registry"
 # the package of PyPI that a module comes from, where the names differ
 PYPI_NAMES = {
     "PIL": "pillow",
@@ -58,7 +59,7 @@ def source_of(module: str) -> Path | None:
     return None
 
 
-def imports_of(module: str) -> set[str]:
+def named_in_text(module: str) -> set[str]:
     """Full names that a module imports, wherever in its text; of `from a import b` both a and a.b."""
     names: set[str] = set()
     for node in ast.walk(ast.parse(source_of(module).read_text())):
@@ -72,6 +73,13 @@ def imports_of(module: str) -> set[str]:
         elif isinstance(node, ast.Constant) and re.fullmatch(rf"({'|'.join(OURS)})[\w.]*", str(node.value)):
             names.update({node.value} if source_of(node.value) else ())
     return names
+
+
+def imports_of(module: str) -> set[str]:
+    """As `named_in_text`; the table of the families imports none of them, the registry that reads it does."""
+    if module == FAMILIES:
+        return set()
+    return named_in_text(module) | (named_in_text(FAMILIES) if module == REGISTRY else set())
 
 
 def third_party(modules: set[str]) -> set[str]:
