@@ -185,6 +185,27 @@ def score_faces(
     return Scores(files, tracks, faces, threshold, aggregation)
 
 
+def read_configs(paths: Sequence[Path]) -> dict:
+    """Configs one on top of the other, as Snakemake reads what stands after `--configfile`.
+
+    Raises:
+        UserError: One is absent, or is not YAML.
+    """
+    config: dict = {}
+    for path in paths:
+        config = _laid_over(config, read_config(path))
+    return config
+
+
+def _laid_over(below: dict, above: dict) -> dict:
+    both = {
+        key: _laid_over(below[key], value)
+        for key, value in above.items()
+        if isinstance(value, dict) and isinstance(below.get(key), dict)
+    }
+    return below | above | both
+
+
 def stage_settings(config: dict, dataset: str | None, changes: dict[str, dict]) -> StageSettings:
     """The settings with which faces are found.
 
@@ -222,7 +243,7 @@ def _arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(
         prog="python -m detectors.score", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("detector", help="an experiment of --results, or a checkpoint (detector.ckpt)")
+    parser.add_argument("detector", help="an experiment, an ensemble of them, or a checkpoint (detector.ckpt)")
     parser.add_argument("files", nargs="+", type=Path, help="videos, images, and folders of them at any depth")
 
     which = parser.add_argument_group("which detector")
@@ -235,7 +256,13 @@ def _arguments() -> argparse.Namespace:
     faces = parser.add_argument_group(
         "how faces are found", "With an experiment as its config says; with a checkpoint, and no --config, by default."
     )
-    faces.add_argument("--config", type=Path, help="config of the experiment (default: config.yaml)")
+    faces.add_argument(
+        "--config",
+        type=Path,
+        action="append",
+        metavar="FILE",
+        help="config of the experiment (default: config.yaml); repeat it for what comes on top, such as a study",
+    )
     faces.add_argument("--like", metavar="DATASET", help="with the settings of this data set of the config")
     faces.add_argument("--n-frames", type=int, help="frames to take of a video")
     for stage, cls in (("frames", FramesSettings), ("faces", FacesSettings), ("crops", CropsSettings)):
@@ -258,14 +285,20 @@ def main() -> None:
     args = _arguments()
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold: found {args.threshold:g}; allowed: 0 to 1")
-    checkpoints = find_checkpoints(args.detector, args.results, args.seed, all_seeds=args.all_seeds)
-    is_experiment = not Path(args.detector).is_file()
-    config = read_config(args.config or Path("config.yaml")) if args.config or is_experiment or args.like else {}
+    config, block = {}, {}
+    if args.config or args.like or not Path(args.detector).is_file():
+        config = read_configs(args.config or [Path("config.yaml")])
+        block = config.get("experiments", {}).get(args.detector, {})
+    checkpoints = [
+        path
+        for name in block.get("ensemble", [args.detector])
+        for path in find_checkpoints(name, args.results, args.seed, all_seeds=args.all_seeds)
+    ]
     changes = {"frames": args.frames, "faces": args.faces, "crops": args.crops}
     if args.n_frames is not None:
         changes["frames"] = changes["frames"] | {"n_frames": args.n_frames}
     settings = stage_settings(config, args.like, changes)
-    evaluation = load_settings(EvaluateSettings, config.get("evaluate", {}))
+    evaluation = load_settings(EvaluateSettings, config.get("evaluate", {}) | block.get("evaluate", {}))
     aggregation = args.aggregation or evaluation.aggregation
     threshold = args.threshold
     if threshold is None and evaluation.threshold != VALIDATION:

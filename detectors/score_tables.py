@@ -54,9 +54,10 @@ def format_scores(scores: Scores) -> str:
         of_file = scores.tracks[scores.tracks["path"] == file["path"]]
         note = "" if file["status"] == OK else f"{file['status']}: {file['message']}"
         counts = [str(file["n_tracks"]), str(file["n_faces"])]
-        rows.append([file["path"], file["verdict"], _number(file["score"]), *counts, _span(of_file), note])
+        span = _span(of_file["begin_seconds"].min(), of_file["end_seconds"].max()) if len(of_file) else ""
+        rows.append([file["path"], file["verdict"], _number(file["score"]), *counts, span, note])
         for track in of_file.to_dict("records") if len(of_file) > 1 else []:
-            span = f"{track['begin_seconds']:.2f}–{track['end_seconds']:.2f}"
+            span = _span(track["begin_seconds"], track["end_seconds"])
             place = [f"  track {track['track_id']}", track["verdict"], _number(track["score"])]
             rows.append([*place, "", str(track["n_faces"]), span, ""])
     widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
@@ -67,8 +68,8 @@ def format_scores(scores: Scores) -> str:
     )
 
 
-def _span(tracks: pd.DataFrame) -> str:
-    return f"{tracks['begin_seconds'].min():.2f}–{tracks['end_seconds'].max():.2f}" if len(tracks) else ""
+def _span(begin_seconds: float, end_seconds: float) -> str:
+    return f"{begin_seconds:.2f}" + (f"–{end_seconds:.2f}" if end_seconds > begin_seconds else "")
 
 
 def _number(value: float) -> str:

@@ -25,7 +25,7 @@ from tiny_store import make_store
 from detectors.annotate import DrawnTrack, draw_tracks
 from detectors.classifier import Classifier, ClassifierSettings
 from detectors.predict import predict_dataset
-from detectors.score import find_checkpoints, main, score_faces, stage_settings
+from detectors.score import find_checkpoints, main, read_configs, score_faces, stage_settings
 from detectors.score_tables import verdicts
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, write_crops
@@ -79,7 +79,16 @@ def project(files, tmp_path_factory):
     checkpoint.parent.mkdir(parents=True)
     torch.save(facts, checkpoint)
     (root / "config.yaml").write_text(
-        yaml.safe_dump({"datasets": {"few": {"frames": {"n_frames": 2}}}, "frames": {"n_frames": FRAMES.n_frames}})
+        yaml.safe_dump(
+            {
+                "frames": {"n_frames": FRAMES.n_frames},
+                "evaluate": {"threshold": 0.9},
+                "experiments": {
+                    "mine": {"evaluate": {"threshold": "validation"}},
+                    "both": {"ensemble": ["mine", "mine"], "evaluate": {"threshold": 0.7}},
+                },
+            }
+        )
     )
 
     raw = root / "raw"
@@ -186,10 +195,12 @@ def test_every_file_has_a_row_and_says_why_it_has_no_score(done):
 
 
 def test_it_fails_when_nothing_could_be_scored_after_telling_why(project, files, tmp_path):
-    failed = score(project, tmp_path, "mine", files / "broken.mp4", files / "absent.mp4")
+    failed = score(project, tmp_path, "both", files / "broken.mp4", files / "absent.mp4")
     assert "none of the 2 files" in failed.error
     assert "unreadable: cannot be opened as a video" in failed.printed
     assert [row["status"] for row in failed.rows] == ["unreadable", "missing"]
+    assert [row["experiment"] for row in failed.json["detectors"]] == ["mine", "mine"], "the members of the ensemble"
+    assert failed.json["threshold"] == 0.7, "of the ensemble's own evaluation"
 
 
 def test_sampling_follows_the_options_then_the_data_set_then_the_config(done):
@@ -267,6 +278,19 @@ def test_checkpoints_are_found_by_name_and_seed(project):
         find_checkpoints("mine", results, 3)
     with pytest.raises(UserError, match=r"'other' is neither .* trained are: mine"):
         find_checkpoints("other", results)
+
+
+def test_configs_are_laid_one_on_the_other(tmp_path):
+    for name, config in (
+        ("below", {"frames": {"n_frames": 3, "mode": "clip"}, "faces": None, "video_seconds": 5}),
+        ("above", {"frames": {"n_frames": 4}, "faces": {"min_size_px": 20}}),
+    ):
+        (tmp_path / name).write_text(yaml.safe_dump(config))
+    assert read_configs([tmp_path / "below", tmp_path / "above"]) == {
+        "frames": {"n_frames": 4, "mode": "clip"},
+        "faces": {"min_size_px": 20},
+        "video_seconds": 5,
+    }
 
 
 def test_an_unknown_data_set_or_setting_is_named():
