@@ -17,13 +17,14 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.aggregation import MAX_THEN_MEAN
 from detectors.backbones import ClassificationNetwork
 from detectors.crop_window import CropWindow, Geometry
 from detectors.data import Samples, StoredCrops, new_images, split_planes
+from detectors.gradcam import last_feature_map
 from detectors.landmarks import read_landmarks
 from detectors.network import NetworkDetector
 from detectors.self_blending import (
@@ -138,6 +139,16 @@ class Sbi(NetworkDetector):
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         return {"features": self.network.vectors(images / 255)}
+
+    @property
+    def cam_layer(self) -> nn.Module | None:
+        side = self.settings.size
+        blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=self.network.last.weight.device)
+        return last_feature_map(self.network, lambda: self._logits(blank))
+
+    def evidence(self, images: Tensor) -> Tensor:
+        real, fake = self._logits(images).float().unbind(dim=1)
+        return fake - real
 
     def _logits(self, images: Tensor) -> Tensor:
         return self.network(images / 255)

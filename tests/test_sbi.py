@@ -15,6 +15,7 @@ from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 from detectors import sbi, sbi_preview, self_blending
 from detectors.crop_window import CropWindow
 from detectors.data import Samples, make_loader
+from detectors.gradcam import grad_cam
 from detectors.registry import load_detector
 from detectors.sbi import FacesToBlend, Sbi, SbiSettings, blend_batch
 from detectors.self_blending import (
@@ -534,6 +535,8 @@ def test_shapes_and_probabilities(store):
     assert score.dtype == torch.float32
     assert ((score >= 0) & (score <= 1)).all()
     assert losses["total"].shape == ()
+    assert torch.allclose(model.evidence(images).sigmoid(), score, atol=1e-6)
+    assert grad_cam(model, images, torch.ones(3)).shape == (3, 64, 64)
     assert model.vectors(images)["features"].shape == (3, model.network.channels)
     assert model.crops_per_item == 2
     assert model.window == replace(WINDOW, size=64)
