@@ -16,7 +16,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from detectors.evaluate import write_csv
-from detectors.figure_style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
+from detectors.figure_style import FAKE_COLOUR, REAL_COLOUR, write_figure
 from detectors.html_tables import write_html
 from detectors.runs import MEAN
 from preprocess.cli import UserError, log, run_command
@@ -168,7 +168,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
             handles[word] = axes.barh(place, share, height=0.36, color=colour, alpha=0.8)
             axes.errorbar(share, place, xerr=spread, fmt="none", ecolor="black", elinewidth=0.8, capsize=1.5)
             for y, n in zip(place, of_class["n_videos"], strict=True):
-                axes.text(101, y, f"{n}", va="center", fontsize=6, color=GREY, clip_on=False)
+                axes.text(101, y, f"{n}", va="center", fontsize=7, color="#555555", clip_on=False)
         axes.set_yticks(range(len(names)), [name.replace("_", " ") for name in names])
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, 100)

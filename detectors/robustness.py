@@ -121,7 +121,7 @@ def draw_robustness(table: pd.DataFrame) -> Figure:
         shown = mean[mean["distortion"].isin([name, UNDISTORTED])].sort_values("strength", kind="stable")
         handles |= _draw_lines(axes, shown)
         graded = shown[shown["distortion"] == name].drop_duplicates("strength")
-        axes.set_xticks([0, *graded["strength"]], ["as it is", *(f"{amount:g}" for amount in graded["amount"])])
+        axes.set_xticks([0, *graded["strength"]], ["none", *(f"{amount:g}" for amount in graded["amount"])])
         axes.tick_params(axis="x", labelsize=7)
         axes.set_xlabel(DISTORTIONS[name].unit, fontsize=7)
         axes.set_title(name.replace("_", " "))
