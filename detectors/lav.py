@@ -114,12 +114,11 @@ class Lav(NetworkDetector):
             + settings.similarity_weight * losses["similarity"]
         )
         if self.training:
-            # until something else is known, what lies at the parts of a fake face counts as manipulated
-            unsure = guessed_here & ~self.similarity.is_known[FAKE_PATCH]
             real = at_face_parts & (label == REAL_PATCH)[:, None, None]
-            self.similarity.update(
-                patches.features.detach(), (real, (targets == FAKE_PATCH) | (guesses == FAKE_PATCH) | unsure)
-            )
+            fake = (targets == FAKE_PATCH) | (guesses == FAKE_PATCH)
+            # as long as nothing else is known, what lies at the parts of a fake face counts as manipulated
+            fake |= guessed_here & ~self.similarity.is_known[FAKE_PATCH] & ~fake.any()
+            self.similarity.update(patches.features.detach(), (real, fake))
         return losses
 
     def score(self, images: Tensor) -> Tensor:

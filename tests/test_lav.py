@@ -416,6 +416,27 @@ def test_unknown_masks_teach_only_at_the_parts_of_the_face():
     assert lav.losses(batch)["similarity"].item() == 0
 
 
+def test_the_first_mean_of_fake_patches_is_of_those_that_a_mask_tells_if_there_are_any():
+    torch.manual_seed(0)
+    lav = Lav(LavSettings(**SMALL), METHODS).train()
+    batch = face_batch(4)
+    batch["mask_known"] = torch.tensor([True, True, True, False])
+    features = lav.network(batch["image"], locate=True)[1].features
+    manipulated = patches_of_mask(batch["mask"][1:2], (8, 8))[0] == 1
+    lav.losses(batch)
+    assert torch.allclose(lav.similarity.means[FAKE_PATCH], features[1, :, manipulated].mean(dim=1), atol=1e-5)
+    # without one it is of all fake patches at the parts of the face
+    again = Lav(LavSettings(**SMALL), METHODS).train()
+    again.load_state_dict(lav.state_dict())
+    again.similarity.is_known.fill_(False)
+    batch["mask_known"] = batch["label"] == 0
+    features = again.network(batch["image"], locate=True)[1].features
+    parts = face_part_patches(batch["landmarks"], 64, (8, 8))
+    again.losses(batch)
+    expected = [features[row, :, parts[row]] for row in (1, 3)]
+    assert torch.allclose(again.similarity.means[FAKE_PATCH], torch.cat(expected, dim=1).mean(dim=1), atol=1e-5)
+
+
 def test_evaluation_leaves_the_running_means_alone():
     lav = Lav(LavSettings(**SMALL), METHODS).eval()
     lav.losses(face_batch())
