@@ -31,7 +31,7 @@ log = logging.getLogger("detectors")
 COLOURS = {REAL: REAL_COLOUR, FAKE: FAKE_COLOUR, "": GREY}
 
 # Of the shorter side of the picture.
-_LETTER_SHARE, _LINE_SHARE = 1 / 32, 1 / 240
+_LETTER_SHARE, _LINE_SHARE = 1 / 44, 1 / 240
 _SMALLEST_LETTER_PX = 11
 # FFmpeg's usual clock: all common frame rates are whole numbers of its ticks.
 _TICKS_PER_SECOND = 90_000
