@@ -37,6 +37,11 @@ COLUMNS = ("dataset", "video_id", "kind", "shared", "train_video_id", "n_train_v
 NAMED_LAYOUTS = ("faceforensics", "celebdf", "dfdc")
 
 _INDEX_COLUMNS = ["video_id", "dataset", "path", "label", "split", "source_group", "identities", "checksum", "status"]
+_EXAMPLE = {
+    "video": "the same file as the training video {train_video_id}",
+    "source": "source {shared}, also of the training video {train_video_id}",
+    "identity": "person {shared}, also in the training video {train_video_id}",
+}
 _EXAMPLES = 3
 
 
@@ -126,9 +131,7 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
         examples = of_kind.iloc[of_kind.groupby("dataset").cumcount().argsort(kind="stable")].head(_EXAMPLES)
         for row in examples.to_dict("records"):
             others = f" and {row['n_train_videos'] - 1:,} more" if row["n_train_videos"] > 1 else ""
-            told.append(
-                f"  {row['video_id']}: {row['shared']} is in the training video {row['train_video_id']}{others}"
-            )
+            told.append(f"  {row['video_id']}: {_EXAMPLE[kind].format(**row)}{others}")
     kinds = ", ".join(kind for kind in KINDS if kind in set(refused["kind"]) | allowed)
     raise UserError(
         "\n".join([f"experiment {experiment!r} would be tested on what it is trained on:", *told])

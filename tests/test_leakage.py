@@ -132,10 +132,12 @@ def test_a_leak_stops_with_names_and_the_way_out(tmp_path):
     assert said[:4] == [
         "experiment 'ucf' would be tested on what it is trained on:",
         "1 test video shares a file with the training set, such as",
-        "  celeb/real/original/copy: celebt1 is in the training video celeb/real/original/t1",
+        "  celeb/real/original/copy: the same file as the training video celeb/real/original/t1",
         "5 test videos share a person with the training set, such as",
     ]
-    assert said[4] == "  celeb/real/original/b0: id1 is in the training video celeb/real/original/t0 and 2 more"
+    assert (
+        said[4] == "  celeb/real/original/b0: person id1, also in the training video celeb/real/original/t0 and 2 more"
+    )
     assert len(said) == 8
     assert str(full_list) in said[-1]
     assert "experiments.ucf.allow_leakage: [video, source, identity]" in said[-1]
