@@ -18,7 +18,7 @@ import pyarrow as pa
 
 from preprocess import versions
 from preprocess.cli import UserError, run_command
-from preprocess.schemas import PREDICTIONS
+from preprocess.schemas import DISTORTED_PREDICTIONS, PREDICTIONS
 from preprocess.settings import settings_json
 from preprocess.store import Origin, read_origin, read_table, write_table
 
@@ -30,16 +30,17 @@ DETECTOR = "ensemble"
 # what a video's score is made with when the members do not agree how
 _MEAN = "mean"
 
-PREDICT, VALIDATE = "predict", "validate"
+PREDICT, VALIDATE, ROBUSTNESS = "predict", "validate", "robustness"
 
 
 def average_scores(tables: Sequence[pa.Table]) -> pa.Table:
     """The samples that all tables have, in the order of the first one, with the mean of their scores.
 
     Args:
-        tables: `schemas.PREDICTIONS`, at least one; a sample is in a table at most once.
+        tables: `schemas.PREDICTIONS`, at least one; a sample is in a table at most once. Or of
+            `schemas.DISTORTED_PREDICTIONS`, where it is in a table once for every distortion and strength.
     """
-    ids = [table["sample_id"].to_numpy(zero_copy_only=False) for table in tables]
+    ids = [_sample_ids(table) for table in tables]
     shared = set(ids[0].tolist()).intersection(*(of_table.tolist() for of_table in ids[1:]))
     first = np.array([row for row, name in enumerate(ids[0]) if name in shared], np.int64)
     wanted = ids[0][first]
@@ -53,15 +54,24 @@ def average_scores(tables: Sequence[pa.Table]) -> pa.Table:
     return samples.set_column(samples.schema.get_field_index("score"), "score", scores)
 
 
+def _sample_ids(table: pa.Table) -> np.ndarray:
+    """(N,) what tells the rows of a table apart."""
+    ids = table["sample_id"].to_numpy(zero_copy_only=False)
+    if "distortion" not in table.column_names:
+        return ids
+    ways = (table["distortion"].to_pylist(), table["strength"].to_pylist())
+    return np.array([f"{name} {strength} {of_row}" for name, strength, of_row in zip(*ways, ids, strict=True)], object)
+
+
 def make_ensemble(experiment: str, members: Sequence[Path], output: Path) -> pa.Table:
-    """Average what the members say of the same split with the same seed, and write it as `schemas.PREDICTIONS`.
+    """Average what the members say of the same split with the same seed, and write it as they did.
 
     The file's origin is that of predictions, without thresholds and with `members`, the names of the experiments. A
     video's score comes from its samples' as the members have it, or, where they do not agree, as their mean.
 
     Args:
         experiment: Name of the ensemble.
-        members: Predictions of one data set, or `validation.parquet` of each member.
+        members: Predictions of one data set, as they are or distorted, or `validation.parquet` of each member.
         output: Parquet file to write.
 
     Returns:
@@ -77,17 +87,21 @@ def make_ensemble(experiment: str, members: Sequence[Path], output: Path) -> pa.
             ("stage", origin.stage, origins[0].stage),
             ("seed", made["seed"], made_by[0]["seed"]),
             ("split", made["split"], made_by[0]["split"]),
-            *([("data set", origin.dataset, origins[0].dataset)] if origin.stage == PREDICT else []),
+            *([("data set", origin.dataset, origins[0].dataset)] if origin.stage != VALIDATE else []),
         ):
             if found != first:
                 raise UserError(
                     f"{path} is of {what} {found!r}, {members[0]} of {first!r}; average what belongs together"
                 )
-    tables = [read_table(path, PREDICTIONS.names) for path in members]
+    stage = origins[0].stage
+    schema, version = PREDICTIONS, versions.PREDICT
+    if stage == ROBUSTNESS:
+        schema, version = DISTORTED_PREDICTIONS, versions.ROBUSTNESS
+    tables = [read_table(path, schema.names) for path in members]
     table = average_scores(tables)
-    stage, names = origins[0].stage, ", ".join(made["experiment"] for made in made_by)
+    names = ", ".join(made["experiment"] for made in made_by)
     for path, of_member in zip(members, tables, strict=True):
-        if stage == PREDICT and len(of_member) != len(table):
+        if stage != VALIDATE and len(of_member) != len(table):
             raise UserError(
                 f"{path} scores {len(of_member)} samples, of which only {len(table)} are in all of the members "
                 f"({names}); predictions are of different dates: predict again"
@@ -108,8 +122,8 @@ def make_ensemble(experiment: str, members: Sequence[Path], output: Path) -> pa.
         "aggregation": aggregations.pop() if len(aggregations) == 1 else _MEAN,
         "split": made_by[0]["split"],
     }
-    dataset = origins[0].dataset if stage == PREDICT else "+".join(settings["train"])
-    write_table(output, table, PREDICTIONS, Origin(dataset, stage, settings_json(settings), versions.PREDICT))
+    dataset = origins[0].dataset if stage != VALIDATE else "+".join(settings["train"])
+    write_table(output, table, schema, Origin(dataset, stage, settings_json(settings), version))
     log.info("%s: %d samples, the mean of %s", experiment, len(table), names)
     return table
 

@@ -7,6 +7,7 @@ import sys
 import matplotlib
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
@@ -16,6 +17,7 @@ from detectors import predict, predict_distorted, robustness
 from detectors.data import Samples, TextColumn
 from detectors.detector import Detector
 from detectors.distortions import DISTORTIONS, STRENGTHS
+from detectors.ensemble import make_ensemble
 from detectors.metrics import detection_metrics
 from detectors.predict_distorted import RobustnessSettings, draw_videos
 from detectors.registry import load_detector
@@ -24,6 +26,7 @@ from detectors.runs import make_run
 from detectors.settings import DetectorSettings
 from detectors.train import train_detector
 from preprocess.schemas import DISTORTED_PREDICTIONS
+from preprocess.store import read_origin, write_table
 
 N_FRAMES = 3
 ON_CPU = {"batch_size": 8, "workers": 0, "device": "cpu"}
@@ -245,3 +248,22 @@ def test_the_detector_that_is_swept_is_the_one_of_the_file(store, trained):
     )
     assert np.array_equal(scores["none", 0], predict.predict_samples(detector, samples[rows], store[1], **ON_CPU))
     assert not np.array_equal(scores["jpeg", 4], scores["none", 0])
+
+
+def test_an_ensemble_averages_what_its_members_say_of_the_distorted_crops(store, trained, tmp_path):
+    options = {"checkpoint": trained / "detector.ckpt", "samples": store[0], "data": store[1], "device": "cpu"}
+    settings = RobustnessSettings(distortions=["jpeg"], strengths=[1, 5], max_samples=None)
+    table = predict_distorted.predict_dataset(**options, settings=settings, output=tmp_path / "one.parquet")
+    # another member, to which every distorted face looks more real, in another order
+    scores = table["score"].to_numpy() * (1 - np.array(table["strength"]) / 10)
+    other = table.set_column(table.column_names.index("score"), "score", pa.array(scores, pa.float32()))
+    order = pa.array(np.random.default_rng(0).permutation(len(table)))
+    write_table(
+        tmp_path / "two.parquet", other.take(order), DISTORTED_PREDICTIONS, read_origin(tmp_path / "one.parquet")
+    )
+    make_ensemble("both", [tmp_path / "one.parquet", tmp_path / "two.parquet"], tmp_path / "both.parquet")
+    one, both = read_distorted_runs(tmp_path / "one.parquet"), read_distorted_runs(tmp_path / "both.parquet")
+    assert list(both) == list(one) == [("none", 0), ("jpeg", 1), ("jpeg", 5)]
+    for key, run in both.items():
+        assert run.experiment == "both"
+        assert run.scores == pytest.approx(one[key].scores * (1 - key[1] / 20), abs=1e-6)

@@ -41,3 +41,16 @@ use rule average_predictions as average_validation with:
         "logs/predict/{experiment}/seed{seed}.validation.log",
     message:
         "Averaging what the members of {wildcards.experiment} say of their validation samples, seed {wildcards.seed}"
+
+
+use rule average_predictions as average_distorted with:
+    input:
+        of_members("results/{member}/seed{seed}/robustness/{dataset}.parquet"),
+    output:
+        "results/{experiment}/seed{seed}/robustness/{dataset}.parquet",
+    log:
+        "logs/robustness/{experiment}/seed{seed}/{dataset}.log",
+    params:
+        version=versions.ROBUSTNESS,
+    message:
+        "Averaging what the members of {wildcards.experiment} say of {wildcards.dataset} distorted, seed {wildcards.seed}"

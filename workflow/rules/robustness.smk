@@ -13,6 +13,8 @@ rule predict_distorted:
         "logs/robustness/{experiment}/seed{seed}/{dataset}.log",
     benchmark:
         "logs/benchmarks/robustness/{experiment}/seed{seed}/{dataset}.tsv"
+    wildcard_constraints:
+        experiment=one_of(TRAINED),
     conda:
         "../../envs/detectors.yaml"
     threads: 8
