@@ -24,6 +24,7 @@ from detectors.figures import draw_figures
 from detectors.html_tables import write_html
 from detectors.leakage import read_leaked
 from detectors.metrics import METRICS, RESAMPLED, bootstrap, detection_metrics
+from detectors.record import write_record
 from detectors.runs import (
     BEST,
     DETECTOR,
@@ -422,12 +423,15 @@ def main() -> None:
         "--validation", nargs="*", type=Path, default=[], help="validation.parquet of every seed, for its thresholds"
     )
     parser.add_argument("--ledgers", nargs="+", type=Path, required=True, help="the ledger of every data set")
+    parser.add_argument(
+        "--summaries", nargs="*", type=Path, default=[], help="summary.json of every training, for the record"
+    )
     parser.add_argument("--leakage", type=Path, help="leakage.csv of the experiment (python -m detectors.leakage)")
     parser.add_argument(
         "--output",
         type=Path,
         required=True,
-        help="eval.csv; missing.csv, videos.csv, video_scores.parquet and tables/ are written beside it",
+        help="eval.csv; missing.csv, videos.csv, video_scores.parquet, record.json and tables/ are written beside it",
     )
     parser.add_argument("--figures", type=Path, required=True, help="folder for the figures")
     parser.add_argument("--settings", default="{}", help="settings as JSON")
@@ -467,6 +471,14 @@ def main() -> None:
     ):
         page = args.output.parent / "tables" / f"{name}.html"
         write_html(page, f"{args.experiment}: {title}", of_name, whole=f"{name}.csv")
+    write_record(
+        args.output.with_name("record.json"),
+        experiment=args.experiment,
+        evaluate_settings=settings,
+        ledgers=args.ledgers,
+        summaries=args.summaries,
+        table=table,
+    )
     write_csv(args.output, table)
 
     n_seeds = len({run.seed for run in runs})

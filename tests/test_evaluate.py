@@ -471,7 +471,7 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     files = run_main(store, monkeypatch, store.folder / "a", "--settings", '{"n_bootstrap": 20}')
     tables = ("eval", "missing", "videos")
     tables_written = {f"{name}.csv" for name in tables} | {f"tables/{name}.html" for name in tables}
-    assert set(files) == tables_written | {"video_scores.parquet"} | {
+    assert set(files) == tables_written | {"video_scores.parquet", "record.json"} | {
         f"figures/{name}.{suffix}" for name in FIGURES for suffix in ("png", "svg")
     }
     printed = capsys.readouterr().out

@@ -11,6 +11,13 @@ rule evaluate_detector:
             experiment=wildcards.experiment,
             seed=EXPERIMENTS[wildcards.experiment]["seeds"],
         ),
+        summaries=lambda wildcards: expand(
+            "results/{experiment}/seed{seed}/summary.json",
+            experiment=EXPERIMENTS[wildcards.experiment].get(
+                "ensemble", [wildcards.experiment]
+            ),
+            seed=EXPERIMENTS[wildcards.experiment]["seeds"],
+        ),
         leakage="results/{experiment}/leakage.csv",
         ledgers=lambda wildcards: expand(
             "data/samples/{dataset}.ledger.parquet",
@@ -20,6 +27,7 @@ rule evaluate_detector:
         table="results/{experiment}/eval.csv",
         missing="results/{experiment}/missing.csv",
         videos="results/{experiment}/videos.csv",
+        record="results/{experiment}/record.json",
         scores_of_videos="results/{experiment}/video_scores.parquet",
         # what a report shows
         table_page=report(
@@ -93,5 +101,5 @@ rule evaluate_detector:
     shell:
         "python -m detectors.evaluate --experiment {wildcards.experiment} --train {params.train}"
         " --predictions {input.predictions} --validation {input.validation} --ledgers {input.ledgers}"
-        " --leakage {input.leakage} --settings {params.settings:q} --output {output.table}"
+        " --summaries {input.summaries} --leakage {input.leakage} --settings {params.settings:q} --output {output.table}"
         " --figures results/{wildcards.experiment}/figures 2> {log}"
