@@ -73,27 +73,26 @@ def draw_map_sheet(faces: Sequence[LocatedFace], title: str) -> Figure:
         faces: At least one.
         title: Above all.
     """
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
-        size = (_CELL_INCHES * len(faces) + 1.2, 3 * _CELL_INCHES + 1.4)
-        figure = Figure(figsize=size, layout="constrained")
-        # one axes for each row, with its pictures side by side: an axes for each picture takes seconds to lay out
-        rows = figure.subplots(3, 1)
-        centres = np.arange(len(faces)) + 0.5
-        pictures = ([face.image for face in faces], [face.mask for face in faces], [face.map for face in faces])
-        for axes, label, row in zip(rows, ("face", "true mask", "predicted"), pictures, strict=True):
-            for left, picture in enumerate(row):
-                extent = (left + _GAP, left + 1 - _GAP, _GAP, 1 - _GAP)
-                shown = axes.imshow(picture, extent=extent, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="nearest")
-            axes.set(xlim=(0, len(faces)), ylim=(0, 1), xticks=[], yticks=[], ylabel=label)
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
-        rows[0].xaxis.tick_top()
-        rows[0].set_xticks(centres, [face.title for face in faces])
-        rows[2].set_xticks(centres, [_judgement(face) for face in faces])
-        for axes in rows:
-            axes.tick_params(length=0)
-        figure.colorbar(shown, ax=list(rows), label="manipulated", shrink=0.8, pad=0.01)
-        figure.suptitle(title)
+    size = (_CELL_INCHES * len(faces) + 1.2, 3 * _CELL_INCHES + 1.4)
+    figure = Figure(figsize=size, layout="constrained")
+    # one axes for each row, with its pictures side by side
+    rows = figure.subplots(3, 1)
+    centres = np.arange(len(faces)) + 0.5
+    pictures = ([face.image for face in faces], [face.mask for face in faces], [face.map for face in faces])
+    for axes, label, row in zip(rows, ("face", "true mask", "predicted"), pictures, strict=True):
+        for left, picture in enumerate(row):
+            extent = (left + _GAP, left + 1 - _GAP, _GAP, 1 - _GAP)
+            shown = axes.imshow(picture, extent=extent, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="nearest")
+        axes.set(xlim=(0, len(faces)), ylim=(0, 1), xticks=[], yticks=[], ylabel=label)
+        axes.grid(visible=False)
+        axes.spines[:].set_visible(False)
+    rows[0].xaxis.tick_top()
+    rows[0].set_xticks(centres, [face.title for face in faces])
+    rows[2].set_xticks(centres, [_judgement(face) for face in faces])
+    for axes in rows:
+        axes.tick_params(length=0)
+    figure.colorbar(shown, ax=list(rows), label="manipulated", shrink=0.8, pad=0.01)
+    figure.suptitle(title)
     return figure
 
 
@@ -123,9 +122,10 @@ class MapSheets(L.Callback):
         """Draw the sheet of the epoch."""
         if not self._faces or not trainer.is_global_zero:
             return
-        figure = draw_map_sheet(locate_faces(pl_module.detector, self._faces), f"epoch {trainer.current_epoch}")
-        buffer = io.BytesIO()
-        figure.savefig(buffer, format="png", metadata={"Software": None})
+        faces, buffer = locate_faces(pl_module.detector, self._faces), io.BytesIO()
+        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+            figure = draw_map_sheet(faces, f"epoch {trainer.current_epoch}")
+            figure.savefig(buffer, format="png", metadata={"Software": None})
         with atomic_path(self._folder / f"epoch{trainer.current_epoch}.png") as temporary:
             temporary.write_bytes(buffer.getvalue())
         pixels = cv2.imdecode(np.frombuffer(buffer.getvalue(), np.uint8), cv2.IMREAD_COLOR_RGB)
