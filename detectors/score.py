@@ -23,7 +23,7 @@ import numpy as np
 import pandas as pd
 import torch
 
-from detectors.aggregation import AGGREGATIONS, BOX_COLUMNS, video_scores
+from detectors.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
 from detectors.annotate import annotate_files
 from detectors.data import Samples, default_workers
 from detectors.detector import Detector
@@ -48,6 +48,19 @@ _FACE_COLUMNS = ["video_id", "frame_index", "pts_seconds", "track_id", *BOX_COLU
 
 
 @dataclass(frozen=True)
+class TrainedSeed:
+    """What one seed of an experiment left.
+
+    Attributes:
+        checkpoints: Its detector, or those of the members of an ensemble.
+        validation: What it says of its validation samples; need not be there.
+    """
+
+    checkpoints: tuple[Path, ...]
+    validation: Path
+
+
+@dataclass(frozen=True)
 class Trained:
     """A trained detector, ready to score.
 
@@ -55,23 +68,24 @@ class Trained:
         path: Its checkpoint.
         detector: In evaluation mode.
         facts: What else the checkpoint says (`registry.load_detector`).
-        threshold: Video score from which it says fake, NaN when there is none.
     """
 
     path: Path
     detector: Detector
     facts: dict
-    threshold: float
 
 
-def find_checkpoints(name: str, results: Path, seed: int | None = None, *, all_seeds: bool = False) -> list[Path]:
-    """The checkpoints that are meant.
+def find_seeds(
+    name: str, results: Path, seed: int | None = None, *, all_seeds: bool = False, members: Sequence[str] = ()
+) -> list[TrainedSeed]:
+    """The trained detectors that are meant.
 
     Args:
         name: A checkpoint, or an experiment with trained seeds.
         results: Folder of the experiments.
         seed: One of the experiment's; None is the smallest.
         all_seeds: Every seed.
+        members: The experiments that an ensemble averages, each with the same seed.
 
     Raises:
         UserError: There is nothing of the name, or no such seed.
@@ -79,7 +93,24 @@ def find_checkpoints(name: str, results: Path, seed: int | None = None, *, all_s
     if Path(name).is_file():
         if seed is not None or all_seeds:
             raise UserError(f"{name} is one checkpoint: leave --seed and --all-seeds out, or name an experiment")
-        return [Path(name)]
+        return [TrainedSeed((Path(name),), Path(name).with_name("validation.parquet"))]
+    of_members = [_seeds_of(member, results) for member in members or [name]]
+    found = sorted(set(of_members[0]).intersection(*of_members[1:]))
+    if not found:
+        raise UserError(f"the members of {name!r} ({', '.join(members)}) have no trained seed in common: train them")
+    if seed is not None and seed not in found:
+        raise UserError(f"experiment {name!r} has no trained seed {seed}; trained are: {', '.join(map(str, found))}")
+    wanted = found if all_seeds else [found[0] if seed is None else seed]
+    return [
+        TrainedSeed(
+            tuple(of_member[number] for of_member in of_members), results / name / f"seed{number}/validation.parquet"
+        )
+        for number in wanted
+    ]
+
+
+def _seeds_of(name: str, results: Path) -> dict[int, Path]:
+    """The checkpoints of an experiment by seed."""
     found = {int(path.parent.name[4:]): path for path in (results / name).glob("seed[0-9]*/detector.ckpt")}
     if not found:
         there = sorted({path.parent.parent.name for path in results.glob("*/seed[0-9]*/detector.ckpt")})
@@ -87,58 +118,59 @@ def find_checkpoints(name: str, results: Path, seed: int | None = None, *, all_s
             f"{name!r} is neither a checkpoint nor an experiment that has been trained in {results}; trained are: "
             f"{', '.join(there) or 'none'}"
         )
-    if seed is not None and seed not in found:
-        raise UserError(f"experiment {name!r} has no trained seed {seed}; trained are: {', '.join(map(str, found))}")
-    if all_seeds:
-        return [found[number] for number in sorted(found)]
-    return [found[min(found) if seed is None else seed]]
+    return found
 
 
-def load_trained(path: Path, aggregation: str) -> Trained:
-    """Load a checkpoint with its threshold at the equal error rate on validation data, as an evaluation chooses it.
+def common_aggregation(trained: Sequence[Trained]) -> str:
+    """The detectors' own aggregation, or the mean where they do not agree."""
+    found = {one.detector.aggregation for one in trained}
+    return found.pop() if len(found) == 1 else MEAN
+
+
+def choose_threshold(seeds: Sequence[TrainedSeed], trained: Sequence[Trained], aggregation: str) -> float:
+    """The video threshold at the equal error rate on validation data, as an evaluation chooses it.
 
     Args:
-        path: `detector.ckpt`; `validation.parquet` beside it is read where there is one.
-        aggregation: One of `AGGREGATIONS`, or `detector` for the detector's own.
+        seeds: Of several, the mean of their thresholds is taken.
+        trained: Their detectors.
+        aggregation: One of `AGGREGATIONS`.
 
-    Raises:
-        UserError: The checkpoint cannot be read.
+    Returns:
+        NaN where there is none, which the log tells.
     """
-    detector, facts = load_detector(path)
-    validation = path.with_name("validation.parquet")
-    if validation.is_file():
-        threshold = read_thresholds(validation, aggregation)[2]["video"]
-    elif aggregation in (DETECTOR, detector.aggregation):
-        threshold = facts["thresholds"]["video"]
-    else:
-        threshold = None
-        log.warning("there is no %s: a threshold for the aggregation %s cannot be chosen", validation, aggregation)
-    return Trained(path, detector, facts, math.nan if threshold is None else threshold)
+    thresholds = []
+    for of_seed in seeds:
+        (*_, facts) = (one.facts for one in trained if one.path in of_seed.checkpoints)
+        if of_seed.validation.is_file():
+            threshold = read_thresholds(of_seed.validation, aggregation)[2]["video"]
+        elif len(of_seed.checkpoints) == 1 and aggregation == common_aggregation(trained):
+            threshold = facts["thresholds"]["video"]
+        else:
+            threshold = None
+            log.warning("there is no %s, from which a threshold is chosen: make it, or give one", of_seed.validation)
+        thresholds.append(math.nan if threshold is None else threshold)
+    return float(np.mean(thresholds))
 
 
 def score_faces(
     trained: Sequence[Trained],
     found: FileFaces,
     *,
-    aggregation: str = DETECTOR,
-    threshold: float | None = None,
+    aggregation: str = MEAN,
+    threshold: float = math.nan,
     device: str = "cpu",
     threads: int = 1,
 ) -> Scores:
     """Score the faces that were found in files.
 
     Args:
-        trained: Detectors; of several the mean score of each face counts, and the mean of their thresholds.
+        trained: Detectors; of several the mean score of each face counts.
         found: What `loose_files.find_faces` found, its samples in a store with the crops.
-        aggregation: One of `AGGREGATIONS`, or `detector` for that of the first detector.
-        threshold: In place of the detectors' own.
+        aggregation: One of `AGGREGATIONS`.
+        threshold: A video score at or above it is fake; NaN for no verdicts.
         device: `cpu` or `cuda:<number>`.
         threads: CPU cores that may be used to feed a GPU.
     """
-    if aggregation == DETECTOR:
-        aggregation = trained[0].detector.aggregation
-    if threshold is None:
-        threshold = float(np.mean([one.threshold for one in trained]))
     samples = Samples.read([found.samples])
     scores = np.zeros(len(samples), np.float64)
     for one in trained:
@@ -289,22 +321,23 @@ def main() -> None:
     if args.config or args.like or not Path(args.detector).is_file():
         config = read_configs(args.config or [Path("config.yaml")])
         block = config.get("experiments", {}).get(args.detector, {})
-    checkpoints = [
-        path
-        for name in block.get("ensemble", [args.detector])
-        for path in find_checkpoints(name, args.results, args.seed, all_seeds=args.all_seeds)
-    ]
+    members = block.get("ensemble", ())
+    seeds = find_seeds(args.detector, args.results, args.seed, all_seeds=args.all_seeds, members=members)
     changes = {"frames": args.frames, "faces": args.faces, "crops": args.crops}
     if args.n_frames is not None:
         changes["frames"] = changes["frames"] | {"n_frames": args.n_frames}
     settings = stage_settings(config, args.like, changes)
     evaluation = load_settings(EvaluateSettings, config.get("evaluate", {}) | block.get("evaluate", {}))
+    device = pick_device(args.device)
+    trained = [Trained(path, *load_detector(path)) for of_seed in seeds for path in of_seed.checkpoints]
     aggregation = args.aggregation or evaluation.aggregation
+    if aggregation == DETECTOR:
+        aggregation = common_aggregation(trained)
     threshold = args.threshold
     if threshold is None and evaluation.threshold != VALIDATION:
         threshold = float(evaluation.threshold)
-    device = pick_device(args.device)
-    trained = [load_trained(path, aggregation) for path in checkpoints]
+    if threshold is None:
+        threshold = choose_threshold(seeds, trained, aggregation)
 
     with tempfile.TemporaryDirectory(prefix="score-") as folder:
         reading = {"workers": args.workers, "video_seconds": args.video_seconds}
@@ -331,7 +364,7 @@ def _describe(scores: Scores, trained: Sequence[Trained]) -> str:
     n_scored = int(scores.files["score"].notna().sum())
     told = f"{n_scored} of {len(scores.files)} files scored by {names}; aggregation {scores.aggregation}"
     if math.isnan(scores.threshold):
-        return f"{told}\nno verdicts: training had no validation data of both classes; --threshold sets a score"
+        return f"{told}\nno verdicts: there is no threshold from validation data of both classes; --threshold gives one"
     return f"{told}; fake from {scores.threshold:.4g} on"
 
 
@@ -341,7 +374,6 @@ def _made_by(trained: Sequence[Trained], settings: StageSettings) -> dict:
             {
                 "checkpoint": str(one.path),
                 **{key: one.facts[key] for key in ("experiment", "seed", "detector", "train")},
-                "threshold": one.threshold,
             }
             for one in trained
         ],

@@ -21,10 +21,12 @@ FIGURES = {
 
 def test_figures_are_planned_for_every_experiment_but_ensembles(tmp_path):
     config = SMALL_CONFIG["experiments"]["small"]
-    experiments = {"one": config, "other": config}
+    experiments = {"one": config, "other": config, "both": {"ensemble": ["one", "other"], "test": ["ff"], "seeds": [0]}}
     (tmp_path / "config.yaml").write_text(yaml.safe_dump(SMALL_CONFIG | {"experiments": experiments}))
     drawn = {path for path in planned(tmp_path, "explain") if path.startswith("results/") and "/figures" in path}
-    assert drawn == {f"results/{experiment}/figures{name}" for experiment in experiments for name in ("", "/learning")}
+    assert drawn == {
+        f"results/{experiment}/figures{name}" for experiment in ("one", "other") for name in ("", "/learning")
+    }
 
 
 @pytest.mark.slow

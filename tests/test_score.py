@@ -25,7 +25,15 @@ from tiny_store import make_store
 from detectors.annotate import DrawnTrack, draw_tracks
 from detectors.classifier import Classifier, ClassifierSettings
 from detectors.predict import predict_dataset
-from detectors.score import find_checkpoints, main, read_configs, score_faces, stage_settings
+from detectors.score import (
+    TrainedSeed,
+    choose_threshold,
+    find_seeds,
+    main,
+    read_configs,
+    score_faces,
+    stage_settings,
+)
 from detectors.score_tables import verdicts
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, write_crops
@@ -36,7 +44,7 @@ from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
 from preprocess.loose_files import FileFaces, list_files
 from preprocess.samples import sample_table
-from preprocess.schemas import INDEX, SAMPLES
+from preprocess.schemas import INDEX, PREDICTIONS, SAMPLES
 from preprocess.store import Origin, read_table, write_table
 from preprocess.synthetic import render_portrait
 
@@ -253,12 +261,11 @@ def test_several_seeds_are_averaged(tmp_path):
     (video_id,) = set(read_table(samples)["video_id"].to_pylist())
     row = {"video_id": video_id, "status": "ok", "message": "", "n_tracks": 1, "n_crops": 2, "n_frames_sampled": 2}
     found = FileFaces([Path("a.mp4")], tmp_path, samples, [row], [row])
-    high = SimpleNamespace(detector=_Constant(0.8), threshold=0.6)
-    low = SimpleNamespace(detector=_Constant(0.2), threshold=0.2)
-    scores = score_faces([high, low], found)
+    trained = [SimpleNamespace(detector=_Constant(value)) for value in (0.8, 0.2)]
+    scores = score_faces(trained, found, threshold=0.5)
     assert scores.files["score"].tolist() == pytest.approx([0.5])
-    assert scores.threshold == pytest.approx(0.4)
     assert scores.files["verdict"].tolist() == ["fake"]
+    assert score_faces(trained, found).files["verdict"].tolist() == [""], "no threshold, no verdict"
 
 
 class _Constant(Classifier):
@@ -270,14 +277,35 @@ class _Constant(Classifier):
         return torch.full((len(images),), self.value)
 
 
-def test_checkpoints_are_found_by_name_and_seed(project):
+def test_seeds_are_found_by_name_and_number(project):
     results = project / "results"
-    checkpoint = results / "mine/seed4/detector.ckpt"
-    assert find_checkpoints("mine", results) == find_checkpoints(str(checkpoint), results) == [checkpoint]
+    checkpoint, validation = (results / "mine/seed4" / name for name in ("detector.ckpt", "validation.parquet"))
+    of_seed = TrainedSeed((checkpoint,), validation)
+    assert find_seeds("mine", results) == find_seeds(str(checkpoint), results) == [of_seed]
+    of_ensemble = TrainedSeed((checkpoint, checkpoint), results / "both/seed4/validation.parquet")
+    assert find_seeds("both", results, members=["mine", "mine"]) == [of_ensemble]
     with pytest.raises(UserError, match=r"no trained seed 3; trained are: 4"):
-        find_checkpoints("mine", results, 3)
+        find_seeds("mine", results, 3)
     with pytest.raises(UserError, match=r"'other' is neither .* trained are: mine"):
-        find_checkpoints("other", results)
+        find_seeds("both", results, members=["mine", "other"])
+
+
+def test_the_threshold_is_that_of_the_validation_file_for_the_aggregation_or_of_the_checkpoint(tmp_path):
+    of_seed = TrainedSeed((tmp_path / "detector.ckpt",), tmp_path / "validation.parquet")
+    facts = {"thresholds": {"frame": 0.1, "video": 0.3}}
+    trained = [SimpleNamespace(path=of_seed.checkpoints[0], facts=facts, detector=SimpleNamespace(aggregation="mean"))]
+    assert choose_threshold([of_seed], trained, "mean") == 0.3
+    assert np.isnan(choose_threshold([of_seed], trained, "confident")), "the checkpoint's is of another aggregation"
+    # the mean of a video's two scores: 0.2 and 0.3 are real, 0.6 and 0.8 fake
+    scores = {"a": (0, 0.1, 0.3), "b": (0, 0.2, 0.4), "c": (1, 0.5, 0.7), "d": (1, 0.7, 0.9)}
+    rows = [
+        {"sample_id": f"{name}#{frame}", "video_id": name, "frame_index": frame, "label": label, "score": score}
+        for name, (label, *of_video) in scores.items()
+        for frame, score in enumerate(of_video)
+    ]
+    made_by = {"experiment": "e", "seed": 0, "split": "val", "train": ["d"], "aggregation": "mean"}
+    write_table(of_seed.validation, rows, PREDICTIONS, Origin("d", "validate", json.dumps(made_by), 1))
+    assert 0.3 < choose_threshold([of_seed], trained, "mean") <= 0.6
 
 
 def test_configs_are_laid_one_on_the_other(tmp_path):

@@ -1,8 +1,5 @@
-# Figures of single experiments that no evaluation needs: `snakemake explain` makes all of them.
-
-
-# an ensemble has no network of its own, and does not learn
-EXPLAINED = [name for name in EXPERIMENTS if "ensemble" not in EXPERIMENTS[name]]
+# Figures of single experiments that no evaluation needs: `snakemake explain` makes all of them. An ensemble has no
+# network of its own, and does not learn.
 
 
 localrules:
@@ -13,7 +10,7 @@ rule explain:
     input:
         expand(
             "results/{experiment}/figures/{figure}.png",
-            experiment=EXPLAINED,
+            experiment=TRAINED,
             figure=["learning", "gradcam"],
         ),
 
@@ -35,6 +32,8 @@ rule draw_learning_curves:
         vector="results/{experiment}/figures/learning.svg",
     log:
         "logs/learning/{experiment}.log",
+    wildcard_constraints:
+        experiment=one_of(TRAINED),
     conda:
         "../../envs/detectors.yaml"
     resources:
@@ -92,6 +91,8 @@ rule explain_detector:
         "logs/explain/{experiment}.log",
     benchmark:
         "logs/benchmarks/explain/{experiment}.tsv"
+    wildcard_constraints:
+        experiment=one_of(TRAINED),
     conda:
         "../../envs/detectors.yaml"
     threads: 4
