@@ -542,4 +542,4 @@ def test_it_detects_and_locates_the_rendered_fakes_of_test_videos(shipped_store,
     located = {name: location_quality(detector, shipped_store, name) for name in TRAINED_ON}
     print(f"video AUC {aucs}, patch AUC and IoU of fakes {located}")
     assert min(auc for auc, _ in located.values()) > 0.90, located
-    assert min(overlap for _, overlap in located.values()) > 0.40, located
+    assert min(overlap for _, overlap in located.values()) > 0.60, located
