@@ -21,6 +21,7 @@ COMMANDS = (
         "preprocess.synthetic",
     ),
     *("preprocess.train_predictor", "detectors.train", "detectors.predict", "detectors.evaluate", "detectors.leakage"),
+    *("detectors.score", "detectors.explain", "detectors.learning_curves"),
 )
 
 

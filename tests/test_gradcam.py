@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import pytest
 import timm
 import torch
 from torch import nn
 
 from detectors.classifier import Classifier, ClassifierSettings
+from detectors.families import FAMILIES
 from detectors.gradcam import grad_cam, last_feature_map
+from detectors.registry import detector_class
 from detectors.spsl import Spsl, SpslSettings
 from detectors.ucf import Ucf, UcfSettings
 
@@ -80,6 +84,23 @@ def test_every_family_gives_maps_for_its_score(family, settings):
         vectors = detector.vectors(images)
     assert {name: len(values) for name, values in vectors.items()} == dict.fromkeys(vectors, 3)
     assert all(values.ndim == 2 for values in vectors.values())
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_every_family_of_the_registry_can_be_asked_to_explain_itself(name):
+    family = detector_class(name)
+    wanted = {**SMALL, "backbone_stride": 16, "channels": 16, "fusion_channels": 16, "epochs": 10}
+    fields = {field.name for field in dataclasses.fields(family.Settings)}
+    settings = family.Settings(**{key: value for key, value in wanted.items() if key in fields})
+    detector = family(settings, ["real", "a"]).eval()
+    if detector.cam_layer is None:
+        return  # it says that it has no maps
+    images = torch.randint(0, 256, (2, 3, 64, 64), dtype=torch.uint8)
+    assert grad_cam(detector, images, torch.tensor([1.0, -1.0])).shape == (2, 64, 64)
+    with torch.inference_mode():
+        assert all(len(values) == 2 for values in detector.vectors(images).values())
+        located = detector.location_maps(images)
+        assert located is None or (located.ndim == 3 and located.min() >= 0 and located.max() <= 1)
 
 
 def test_ucf_tells_its_three_kinds_of_features_apart():

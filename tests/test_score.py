@@ -35,6 +35,7 @@ from detectors.score import (
     stage_settings,
 )
 from detectors.score_tables import verdicts
+from detectors.temporal import Temporal, TemporalSettings
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, write_crops
 from preprocess.crops import CropsSettings, crop_shard
@@ -266,6 +267,18 @@ def test_several_seeds_are_averaged(tmp_path):
     assert scores.files["score"].tolist() == pytest.approx([0.5])
     assert scores.files["verdict"].tolist() == ["fake"]
     assert score_faces(trained, found).files["verdict"].tolist() == [""], "no threshold, no verdict"
+
+
+def test_a_detector_of_clips_scores_a_track_as_one(tmp_path):
+    samples, _ = make_store(tmp_path, splits=("test",), n_groups=1, n_frames=4, methods=("real",))
+    (video_id,) = set(read_table(samples)["video_id"].to_pylist())
+    row = {"video_id": video_id, "status": "ok", "message": "", "n_tracks": 1, "n_crops": 4, "n_frames_sampled": 4}
+    found = FileFaces([Path("a.mp4")], tmp_path, samples, [row], [row])
+    settings = TemporalSettings(backbone="test_resnet", pretrained=False, size=64, n_frames=3)
+    scores = score_faces([SimpleNamespace(detector=Temporal(settings, ["real", "x"]).eval())], found)
+    assert scores.faces["score"].nunique() == 1
+    assert len(scores.faces) == 4
+    assert scores.files["score"].tolist() == pytest.approx([scores.faces["score"][0]])
 
 
 class _Constant(Classifier):
