@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from short_run import in_domain_video_aucs
 from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 from torch import nn
@@ -17,6 +18,7 @@ from detectors.clips import LabelledClips, TrackClips, Tracks, n_frames_of
 from detectors.crop_window import CropWindow
 from detectors.data import Samples, make_loader, split_for_training
 from detectors.predict import predict_dataset
+from detectors.registry import load_detector
 from detectors.temporal import Temporal, TemporalSettings, layers_of
 from detectors.train import train_detector
 from preprocess.store import read_rows
@@ -316,3 +318,24 @@ def test_it_learns_what_makes_a_fake_and_predicts_one_score_for_a_track(store, t
         of_track.setdefault((row["video_id"], row["track_id"]), set()).add(row["score"])
     assert {len(scores) for scores in of_track.values()} == {1}
     assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1800)
+def test_on_a_trained_backbone_it_detects_the_rendered_fakes_of_test_videos(shipped_store, tmp_path):
+    """Two minutes of one core, besides the store: the backbone's training takes most of them.
+
+    The studies begin with ImageNet weights; here a short triplet training takes their place. Then three layers of the
+    backbone learn, and two more with every epoch.
+    """
+    common = {"backbone": "test_resnet", "backbone_stride": 8, "size": 96, "cpu_threads": 1, "learning_rate": 3e-3}
+    common |= {"augmentation": "none", "balance": "label"}
+    settings = {"pretrained": False, "epochs": 14, "embedding_epochs": 12, "samples_per_epoch": 800, "batch_size": 32}
+    in_domain_video_aucs(shipped_store, tmp_path / "triplet", "triplet", common | settings)
+    state = load_detector(tmp_path / "triplet/detector.ckpt")[0].network.body.body.state_dict()
+    torch.save(state, tmp_path / "backbone.pth")
+
+    settings = {"pretrained": str(tmp_path / "backbone.pth"), "unfrozen_layers": 3, "unfreeze_per_epoch": 2}
+    settings |= {"n_frames": 6, "lstm_size": 32, "epochs": 6, "batch_size": 8}
+    aucs = in_domain_video_aucs(shipped_store, tmp_path / "temporal", "temporal", common | settings)
+    assert min(aucs.values()) > 0.80, aucs
