@@ -318,7 +318,8 @@ def main() -> None:
     if args.threshold is not None and not 0 <= args.threshold <= 1:
         raise UserError(f"--threshold: found {args.threshold:g}; allowed: 0 to 1")
     config, block = {}, {}
-    if args.config or args.like or not Path(args.detector).is_file():
+    is_checkpoint = Path(args.detector).is_file() or Path(args.detector).suffix == ".ckpt"
+    if args.config or args.like or not is_checkpoint:
         config = read_configs(args.config or [Path("config.yaml")])
         block = config.get("experiments", {}).get(args.detector, {})
     members = block.get("ensemble", ())
