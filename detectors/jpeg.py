@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
@@ -84,6 +85,11 @@ def full_precision() -> Iterator[None]:
         torch.set_float32_matmul_precision(precision)
 
 
+def constant(values: Sequence | np.ndarray, device: torch.device) -> Tensor:
+    """Numbers as a float32 tensor, for which a GPU need not be waited for."""
+    return torch.as_tensor(values, dtype=torch.float32).to(device, non_blocking=True)
+
+
 def _round(values: Tensor) -> Tensor:
     """To whole numbers, ties up."""
     return (values + 0.5).floor()
@@ -116,14 +122,14 @@ def _to_rgb(luma: Tensor, chroma: Tensor) -> Tensor:
 def _halve(chroma: Tensor) -> Tensor:
     """Means of 2 x 2 values, rounded."""
     means = F.avg_pool2d(chroma, 2)
-    down_up = torch.tensor([0.25, 0.5], device=chroma.device).repeat(means.shape[-1] // 2)
+    down_up = constant([0.25, 0.5], chroma.device).repeat(means.shape[-1] // 2)
     return (means + down_up).floor()
 
 
 def _double(chroma: Tensor) -> Tensor:
     """Between values (the triangle filter: 3/4 of the nearer and 1/4 of the farther one), rounded."""
     between = F.interpolate(chroma, scale_factor=2, mode="bilinear", align_corners=False)
-    up_down = torch.tensor([8 / 16, 7 / 16], device=chroma.device).repeat(chroma.shape[-1])
+    up_down = constant([8 / 16, 7 / 16], chroma.device).repeat(chroma.shape[-1])
     return (between + up_down).floor()
 
 
@@ -131,7 +137,7 @@ def _scaled(table: tuple, quality: Tensor) -> Tensor:
     """(N, 64): the table for each quality, as the Independent JPEG Group's library scales it."""
     quality = quality.float().clamp(1, 100)
     percent = torch.where(quality < 50, (5000 / quality).floor(), 200 - 2 * quality)
-    base = torch.tensor(table, dtype=torch.float32, device=quality.device).flatten()
+    base = constant(table, quality.device).flatten()
     return ((base * percent[:, None] + 50) / 100).floor().clamp(1, 255)
 
 
@@ -140,7 +146,7 @@ def _quantise(planes: Tensor, table: Tensor) -> Tensor:
     n, channels, height, width = planes.shape
     grid = (n, channels, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     blocks = (planes - 128).view(grid).transpose(3, 4).reshape(n, -1, _BLOCK * _BLOCK)
-    cosines = torch.tensor(_COSINES, dtype=torch.float32, device=planes.device)
+    cosines = constant(_COSINES, planes.device)
     transform = torch.kron(cosines, cosines)  # rows and columns of a block at once
     steps = table[:, None]
     coefficients = (blocks @ transform.T) / steps

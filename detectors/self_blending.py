@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detectors.jpeg import full_precision, jpeg_round_trip
+from detectors.jpeg import constant, full_precision, jpeg_round_trip
 
 MASK_PX = 256  # side of the array that holds a mask grid, whatever its own sides
 _MIN_MASK_PX = 192
@@ -219,18 +219,25 @@ def self_blend(
         The reals and the blends, (N, 3, height - 2 room, width - 2 room) float32 whole numbers 0 to 255, and the soft
         masks (N, 1, height - 2 room, width - 2 room) from 0 to 1, the ratio of blending in them.
     """
-    if images.device.type == "cpu" and len(images) > 1:
-        # one image at a time stays in the caches of a CPU; the result does not depend on it
-        singles = [
-            self_blend(
-                *(tensor[row : row + 1] for tensor in (images, masks, loose_boxes)),
-                {name: values[row : row + 1] for name, values in parameters.items()},
-                room,
-            )
-            for row in range(len(images))
-        ]
-        real, blend, soft = (torch.cat(maps) for maps in zip(*singles, strict=True))
-        return real, blend, soft
+    if images.device.type != "cpu":
+        return blend_at_once(images, masks, loose_boxes, parameters, room)
+    # one image at a time stays in the caches of a CPU; the result does not depend on it
+    singles = [
+        blend_at_once(
+            *(tensor[row : row + 1] for tensor in (images, masks, loose_boxes)),
+            {name: values[row : row + 1] for name, values in parameters.items()},
+            room,
+        )
+        for row in range(len(images))
+    ]
+    real, blend, soft = (torch.cat(maps) for maps in zip(*singles, strict=True))
+    return real, blend, soft
+
+
+def blend_at_once(
+    images: Tensor, masks: Tensor, loose_boxes: Tensor, parameters: dict[str, Tensor | list[int]], room: int
+) -> tuple[Tensor, Tensor, Tensor]:
+    """`self_blend` of a whole batch in one go."""
     with torch.no_grad(), full_precision():
         pair, soft = blend_pairs(images, masks, loose_boxes, parameters)
         inner = (..., slice(room, images.shape[-2] - room), slice(room, images.shape[-1] - room))
@@ -320,12 +327,13 @@ def compress(images: Tensor, quality: list[int]) -> None:
     """Put images, (N, 3, height, width) whole numbers, through JPEG in place; N qualities, 0 for those that stay."""
     rows = _rows_where([value > 0 for value in quality], images.device)
     if len(rows):
-        levels = torch.tensor([value for value in quality if value], device=images.device)
+        levels = constant([value for value in quality if value], images.device)
         images[rows] = jpeg_round_trip(images[rows], levels)
 
 
 def _rows_where(chosen: list[bool], device: torch.device) -> Tensor:
-    return torch.tensor([row for row, is_chosen in enumerate(chosen) if is_chosen], dtype=torch.long, device=device)
+    rows = torch.tensor([row for row, is_chosen in enumerate(chosen) if is_chosen], dtype=torch.long)
+    return rows.to(device, non_blocking=True)
 
 
 def move_source(images: Tensor, loose_boxes: Tensor, translation: Tensor, scale: Tensor) -> Tensor:
@@ -391,7 +399,7 @@ def _displacements(noise: Tensor) -> Tensor:
     reduction = MASK_PX // _NOISE_PX
     offsets = np.subtract.outer(np.arange(_NOISE_PX), np.arange(_NOISE_PX))
     weights = np.exp(-((offsets * reduction / _ELASTIC_SIGMA_PX) ** 2) / 2).astype(np.float32)
-    smooth = torch.from_numpy(weights / weights.sum(axis=1).max()).to(noise.device)
+    smooth = constant(weights / weights.sum(axis=1).max(), noise.device)
     # noise of one value in four, smoothed alike, varies twice as much
     field = smooth @ (noise.float() * (_ELASTIC_ALPHA / _NOISE_SCALE / reduction)) @ smooth.T
     return F.interpolate(field, scale_factor=reduction, mode="bilinear", align_corners=False).permute(0, 2, 3, 1)
@@ -424,5 +432,5 @@ def _axis_grid(step: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
 
 def _sample(images: Tensor, places: Tensor, *, padding: str) -> Tensor:
     """Images (N, C, h, w) at places (N, height, width, 2) in their pixels, between pixels linearly."""
-    last = torch.tensor([images.shape[-1] - 1, images.shape[-2] - 1], device=images.device)
+    last = constant([images.shape[-1] - 1, images.shape[-2] - 1], images.device)
     return F.grid_sample(images, 2 * places / last - 1, mode="bilinear", padding_mode=padding, align_corners=True)

@@ -21,6 +21,7 @@ from detectors.sbi import FacesToBlend, Sbi, SbiSettings, blend_batch
 from detectors.self_blending import (
     MASK_PX,
     MIRROR,
+    blend_at_once,
     blend_pairs,
     change_sharpness,
     draw_face_mask,
@@ -125,10 +126,12 @@ def test_the_ratio_is_the_share_of_the_source():
 
 
 def test_the_same_blend_whatever_the_batch():
-    together = self_blend(*make_batch(range(7)))
+    batch = make_batch(range(7))
     alone = [self_blend(*make_batch([seed])) for seed in range(7)]
-    for position, maps in enumerate(together):
-        assert torch.equal(maps, torch.cat([one[position] for one in alone]))
+    # on a CPU images go one by one, on a GPU all at once
+    for together in (self_blend(*batch), blend_at_once(*batch, room=0)):
+        for position, maps in enumerate(together):
+            assert torch.equal(maps, torch.cat([one[position] for one in alone]))
 
 
 def test_room_is_cut_off_after_blending():
@@ -636,7 +639,8 @@ def test_it_learns_eight_pairs_by_heart(store):
     batch = faces.__getitems__([(0, index) for index in range(8)])
     optimizer = model.optimizer()
     losses = []
-    for _ in range(100):
+    for step in range(150):
+        optimizer.param_groups[0]["lr"] = 3e-3 if step < 100 else 5e-4
         optimizer.zero_grad()
         loss = model.losses(batch)["total"]
         loss.backward()
