@@ -21,7 +21,7 @@ from pathlib import Path
 from preprocess import versions
 from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
-from preprocess.datasets.raw import leads_out
+from preprocess.datasets.raw import leads_out, shares
 from preprocess.probe import ProbeError, probe_image, probe_video
 from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, describe_statuses
 from preprocess.settings import load_settings, settings_json
@@ -77,8 +77,10 @@ def index_videos(
         raise UserError(f"dataset {dataset!r}: the name must not be empty or hold a slash; it begins every video id")
     if n_shards < 1:
         raise UserError(f"dataset {dataset!r}: n_shards is {n_shards}; the smallest allowed value is 1")
-    if settings.test_share > 1:
-        raise UserError(f"dataset {dataset!r}: test_share is {settings.test_share}; allowed: 0 to 1")
+    try:
+        shares(settings.test_share)
+    except UserError as error:
+        raise UserError(f"dataset {dataset!r}: {error}") from error
     for split in settings.splits or []:
         if split not in SPLITS:
             raise UserError(f"dataset {dataset!r}: splits holds {split!r}; allowed: {', '.join(SPLITS)}")

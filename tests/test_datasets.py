@@ -1,6 +1,7 @@
 """Published trees, with the traps that each of them holds. The adapters never open a video: empty files do."""
 
 import json
+from collections import Counter
 
 import pytest
 
@@ -407,6 +408,23 @@ def test_the_held_out_share_is_about_right_and_stays_when_files_are_added(tmp_pa
     assert {name for name in before if after[name].split == "test"} == test
     for share, split in ((0, "train"), (1, "test")):
         assert {video.split for video in find("videos", tmp_path, label="real", test_share=share).values()} == {split}
+
+
+def test_shares_of_val_and_test_are_drawn_and_a_larger_one_only_takes_from_training(tmp_path):
+    touch(tmp_path, *(f"{number:03d}.png" for number in range(300)))
+
+    def splits(share):
+        return {name: video.split for name, video in find("images", tmp_path, label="real", test_share=share).items()}
+
+    drawn = splits([0.1, 0.2])
+    counts = Counter(drawn.values())
+    assert 0.05 < counts["val"] / 300 < 0.15
+    assert 0.14 < counts["test"] / 300 < 0.26
+    # what a share of test alone holds out
+    assert {name for name, split in splits(0.2).items() if split == "test"} == {
+        name for name, split in drawn.items() if split == "test"
+    }
+    assert all(split == "train" or splits([0.3, 0.2])[name] == split for name, split in drawn.items())
 
 
 def test_label_must_be_known_and_unambiguous(tmp_path):

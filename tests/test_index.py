@@ -196,6 +196,8 @@ def test_the_same_tree_gives_the_same_bytes(monkeypatch, root, tmp_path):
         ({"layout": "ffpp"}, "'ffpp' is unknown; allowed: faceforensics, celebdf, dfdc, videos, images"),
         ({"n_shards": 0}, "n_shards is 0"),
         ({"settings": IndexSettings(test_share=1.5)}, "test_share is 1.5; allowed: 0 to 1"),
+        ({"settings": IndexSettings(test_share=[0.5, 0.6])}, r"test_share is \[0.5, 0.6\]; .*come to 1 at most"),
+        ({"settings": IndexSettings(test_share=[0.2])}, r"test_share is \[0.2\]; .*or \[val, test\]"),
         ({"settings": IndexSettings(splits=["tests"])}, "splits holds 'tests'; allowed: train, val, test"),
         ({"settings": IndexSettings(methods=["Deepfakes"])}, "'Deepfakes'.*found: DFDC"),
     ],

@@ -44,8 +44,11 @@ class IndexSettings:
         "For the layouts videos and images: the label of the whole set; null when it has folders real/ and fake/.",
         choices=(None, "real", "fake"),
     )
-    test_share: float = setting(
-        0.3, "For the layouts videos and images, which have no official split: share held out as test.", minimum=0
+    test_share: float | list = setting(
+        0.3,
+        "For the layouts videos and images, which have no official split: share held out as test, or [val, test], such "
+        "as [0.1, 0.2]; the rest is for training.",
+        minimum=0,
     )
     splits: list | None = setting(
         None,
@@ -238,12 +241,35 @@ def read_json(path: Path, kind: type, expected: str) -> Any:
     return value
 
 
-def held_out(path: str, share: float) -> bool:
-    """Whether a file belongs to the held-out test share, by a hash of its relative path.
+def drawn_split(path: str, test_share: float | list) -> str:
+    """The split of a file where nobody published one, by a hash of its relative path.
 
-    A file's side never changes when files are added or removed; a larger share only moves files into it.
+    A file's split never changes when files are added or removed; larger shares never move one into training.
+
+    Args:
+        path: Relative to the root.
+        test_share: As in `IndexSettings`.
     """
-    return stable_hash(path) < share * 2**64
+    val, test = shares(test_share)
+    place = stable_hash(path)
+    if place < test * 2**64:
+        return "test"
+    return "val" if place < (test + val) * 2**64 else "train"
+
+
+def shares(test_share: float | list) -> tuple[float, float]:
+    """The shares of val and test that the setting `test_share` asks for.
+
+    Raises:
+        UserError: It is neither a share nor two of them, or they come to more than everything.
+    """
+    found = test_share if isinstance(test_share, list) else [0, test_share]
+    numbers = all(isinstance(share, int | float) and share >= 0 for share in found)
+    if len(found) != 2 or not numbers or sum(found) > 1:
+        raise UserError(
+            f"test_share is {test_share}; allowed: 0 to 1, or [val, test], two such shares that come to 1 at most"
+        )
+    return found[0], found[1]
 
 
 def unlabelled(dataset: str, path: str, name: str, split: str | None, kind: str = "video") -> RawVideo:

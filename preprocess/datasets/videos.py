@@ -9,7 +9,7 @@ from preprocess.datasets.raw import (
     VIDEO_SUFFIXES,
     IndexSettings,
     RawVideo,
-    held_out,
+    drawn_split,
     keep_methods,
     refuse_settings,
     unlabelled,
@@ -21,7 +21,7 @@ FOLDERS = ("real", "fake")
 
 
 def find_videos(root: Path, dataset: str, settings: IndexSettings) -> list[RawVideo]:
-    """Every file at any depth that is a video by its name; a share of them is held out as test.
+    """Every file at any depth that is a video by its name; shares of them are held out.
 
     Nothing says how the fakes were made, so their method is the data set's name, and each video is its own source
     group. A file outside `real/` and `fake/`, when `label` is not set, is an `unlabelled` row.
@@ -67,7 +67,7 @@ def find_files(
 
 def _raw_video(dataset: str, path: str, kind: str, settings: IndexSettings) -> RawVideo:
     word = settings.label or PurePosixPath(path).parts[0]
-    split = "test" if held_out(path, settings.test_share) else "train"
+    split = drawn_split(path, settings.test_share)
     if word not in FOLDERS:
         return unlabelled(dataset, path, path, split, kind)
     method = REAL if word == "real" else dataset
