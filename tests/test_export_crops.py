@@ -10,7 +10,7 @@ from tiny_store import make_store
 
 from preprocess.cli import UserError
 from preprocess.crop_file import Crop, CropReader, write_crops
-from preprocess.export_crops import choose_rows, export_crops
+from preprocess.export_crops import choose_rows, export_crops, label_crops
 from preprocess.schemas import UNDECODED
 from preprocess.store import Origin
 
@@ -85,3 +85,40 @@ def test_command_line(tmp_path):
     run = subprocess.run([*command, "--output", tmp_path / "out", "--only", "nobody"], capture_output=True, text=True)
     assert run.returncode == 1
     assert run.stderr.startswith("error: shard 0001 of tiny holds no crop of a video whose id holds 'nobody'")
+
+
+def test_labels_stand_beside_the_crops_and_in_a_list_for_each_split(tmp_path):
+    make_store(tmp_path / "data", splits=("train", "test"))
+    command = [sys.executable, "-m", "preprocess.export_crops", "tiny", "all", "--data", tmp_path / "data", "--labels"]
+    run = subprocess.run([*command, "--output", tmp_path / "out"], capture_output=True, text=True)
+    assert run.returncode == 0, run.stderr
+    assert "36 crops in" in run.stdout
+    assert "18 with their labels in" in run.stdout
+    names = exported(tmp_path / "out")
+    pictures = [name for name in names if name.endswith(".png")]
+    assert len(pictures) == 36
+    assert set(names) == {*pictures, *(name.replace(".png", ".txt") for name in pictures), "train.txt", "test.txt"}
+    listed = {}
+    for split in ("train", "test"):
+        lines = [line.split() for line in (tmp_path / f"out/{split}.txt").read_text().splitlines()]
+        assert all(f"/{split}" in path for path, _ in lines)
+        listed |= dict(lines)
+    assert listed == {name: str(int("/real/" not in name)) for name in pictures}
+    assert all((tmp_path / "out" / name).with_suffix(".txt").read_text() == f"{listed[name]}\n" for name in pictures)
+
+
+def test_of_all_shards_some_may_hold_nothing_that_is_wanted(tmp_path):
+    make_store(tmp_path / "data")
+    command = [sys.executable, "-m", "preprocess.export_crops", "tiny", "all", "--data", tmp_path / "data"]
+    command += ["--output", tmp_path / "out", "--only"]
+    for only, n_crops in (("train0", 6), ("train1", 6)):
+        run = subprocess.run([*command, only], capture_output=True, text=True)
+        assert run.returncode == 0, run.stderr
+        assert f"{n_crops} crops in" in run.stdout
+    assert subprocess.run([*command, "nobody"], capture_output=True).returncode == 1
+
+
+def test_crops_that_the_samples_do_not_know_are_named(crops, tmp_path):
+    samples, _ = make_store(tmp_path / "other", n_frames=1)
+    with pytest.raises(UserError, match=r"knows nothing of \d+ crops of shard 0001, such as tiny/.*collect_samples"):
+        label_crops(crops, np.arange(len(crops)), samples, tmp_path)
