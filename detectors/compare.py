@@ -9,9 +9,9 @@ another training would have.
 from __future__ import annotations
 
 import argparse
+import functools
 import itertools
 import math
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -107,40 +107,70 @@ def compare(scores: pd.DataFrame) -> pd.DataFrame:
         `COLUMNS`; pairs and data sets in the order of their appearance. The videos are those that every seed of both
         experiments has a score for; `n_videos_missing` of them got it without a prediction from one seed at least.
         NaN where the videos are not of both classes.
+
+    Raises:
+        UserError: Two experiments give a video different labels.
     """
-    experiments = list(dict.fromkeys(scores["experiment"]))
-    tables = {
-        key: of_key.pivot_table(index="video_id", columns="seed", values=["score", "predicted"]).dropna()
-        for key, of_key in scores.groupby(["experiment", "dataset"], sort=False)
-    }
-    labels = scores.groupby(["dataset", "video_id"])["label"].agg(["min", "max"])
-    if (labels["min"] != labels["max"]).any():
-        dataset, video_id = labels.index[labels["min"] != labels["max"]][0]
-        raise UserError(
-            f"data set {dataset!r}: the experiments disagree about the label of {video_id!r}; their evaluations are of "
-            "different dates: evaluate again"
-        )
+    tested = {key: _tested(rows) for key, rows in scores.groupby(["experiment", "dataset"], sort=False)}
+    experiments, datasets = scores["experiment"].unique(), scores["dataset"].unique()
     rows = []
-    for pair in itertools.combinations(experiments, 2):
-        for dataset in dict.fromkeys(scores["dataset"]):
-            if all((experiment, dataset) in tables for experiment in pair):
-                of_pair = [tables[experiment, dataset] for experiment in pair]
-                label_of = labels["min"].get(dataset)
-                rows.append(
-                    {"experiment_a": pair[0], "experiment_b": pair[1], "dataset": dataset} | _row(of_pair, label_of)
-                )
+    for a, b in itertools.combinations(experiments, 2):
+        for dataset in datasets:
+            if (a, dataset) in tested and (b, dataset) in tested:
+                names = {"experiment_a": a, "experiment_b": b, "dataset": dataset}
+                rows.append(names | _row(dataset, tested[a, dataset], tested[b, dataset]))
     return pd.DataFrame(rows, columns=list(COLUMNS))
 
 
-def _row(of_pair: Sequence[pd.DataFrame], label_of: pd.Series) -> dict:
-    common = of_pair[0].index.intersection(of_pair[1].index)
-    of_pair = [table.loc[common] for table in of_pair]
-    missing = np.logical_or(*(~table["predicted"].astype(bool).all(axis=1) for table in of_pair))
-    row = {"n_videos": len(common), "n_videos_missing": int(missing.sum())}
-    labels = label_of.loc[common].to_numpy(np.int64)
-    if len(np.unique(labels)) < 2:
+@dataclass(frozen=True)
+class _Tested:
+    """What one experiment says of the videos of one data set that all its seeds have a score for.
+
+    Attributes:
+        videos: (N,) their ids, sorted.
+        labels: (N,)
+        scores: (n_seeds, N)
+        predicted: (N,) bool, whether all seeds have a prediction.
+    """
+
+    videos: np.ndarray
+    labels: np.ndarray
+    scores: np.ndarray
+    predicted: np.ndarray
+
+    def __getitem__(self, rows: np.ndarray) -> _Tested:
+        return _Tested(self.videos[rows], self.labels[rows], self.scores[:, rows], self.predicted[rows])
+
+    @functools.cached_property
+    def placements(self) -> Placements:
+        return placements(self.labels, self.scores)
+
+
+def _tested(rows: pd.DataFrame) -> _Tested:
+    of_seeds = [of_seed.set_index("video_id") for _, of_seed in rows.groupby("seed")]
+    videos = functools.reduce(lambda a, b: a.intersection(b), (of_seed.index for of_seed in of_seeds)).sort_values()
+    of_seeds = [of_seed.loc[videos] for of_seed in of_seeds]
+    return _Tested(
+        videos=videos.to_numpy(),
+        labels=of_seeds[0]["label"].to_numpy(np.int64),
+        scores=np.array([of_seed["score"].to_numpy(np.float64) for of_seed in of_seeds]),
+        predicted=np.all([of_seed["predicted"].to_numpy(bool) for of_seed in of_seeds], axis=0),
+    )
+
+
+def _row(dataset: str, a: _Tested, b: _Tested) -> dict:
+    if not np.array_equal(a.videos, b.videos):
+        _, rows_of_a, rows_of_b = np.intersect1d(a.videos, b.videos, assume_unique=True, return_indices=True)
+        a, b = a[rows_of_a], b[rows_of_b]
+    if (a.labels != b.labels).any():
+        raise UserError(
+            f"data set {dataset!r}: the experiments disagree about the label of {a.videos[a.labels != b.labels][0]!r}; "
+            "their evaluations are of different dates: evaluate again"
+        )
+    row = {"n_videos": len(a.videos), "n_videos_missing": int((~a.predicted | ~b.predicted).sum())}
+    if len(np.unique(a.labels)) < 2:
         return row
-    result = delong_test(*(placements(labels, table["score"].to_numpy(np.float64).T) for table in of_pair))
+    result = delong_test(a.placements, b.placements)
     difference, reach = result.auc_a - result.auc_b, _Z_OF_95_PERCENT * result.standard_error
     return row | {
         **{"auc_a": result.auc_a, "auc_b": result.auc_b, "difference": difference},
