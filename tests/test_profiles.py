@@ -126,8 +126,8 @@ def test_slurm_profile_plans_as_it_is_and_with_all_of_its_suggestions(tmp_path):
     found = yaml.safe_load(suggested)
     assert found["default-resources"]["slurm_account"] == "my_account"
     assert found["slurm-status-command"] == "squeue"
-    # the sweep of docs/robustness.md is no part of `all`
-    assert set(found["set-resources"]) == GPU_RULES | {"predict_distorted"}
+    # the sweep of docs/robustness.md and the figures of docs/explain.md are no part of `all`
+    assert set(found["set-resources"]) == GPU_RULES | {"predict_distorted", "explain_detector"}
     (tmp_path / "suggested").mkdir()
     (tmp_path / "suggested/config.yaml").write_text(suggested)
     for path in (profile("slurm"), tmp_path / "suggested"):
