@@ -13,6 +13,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.manifold import TSNE
 from sklearn.metrics import balanced_accuracy_score, pairwise_distances
+from threadpoolctl import threadpool_limits
 
 from detectors.data import make_loader
 from detectors.detector import Detector
@@ -128,7 +129,9 @@ def neighbour_accuracy(vectors: np.ndarray, classes: np.ndarray, groups: np.ndar
 def place(vectors: np.ndarray) -> np.ndarray:
     """(N, 2) positions by t-SNE; the same for the same vectors."""
     perplexity = min(_PERPLEXITY, (len(vectors) - 1) / 3)
-    return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(vectors.astype(np.float64))
+    # threads add up their shares in an order of their own, and t-SNE makes much of last bits
+    with threadpool_limits(1):
+        return TSNE(init="pca", perplexity=perplexity, random_state=0).fit_transform(vectors.astype(np.float64))
 
 
 def draw_features(features: Features, title: str) -> Figure:
