@@ -32,6 +32,8 @@ GROUPS = {
     "dfdc_train": ["dfdc"],
     "dense_tests": ["celebdf", "dfdc"],
     "dfdc_subset": ["dfdc"],
+    "uadfv": ["ff"],
+    "mixed_images": ["ff"],
 }
 # what makes an experiment of a GPU's days one of a CPU's seconds
 CUT_DOWN = {
