@@ -126,7 +126,7 @@ def draw_examples(
         figure.text(0.5, 0.5, nothing, ha="center", va="center")
         return figure
     n_columns = max(len(faces) for _, faces in rows)
-    n_pictures = max(len(face.pictures) for _, faces in rows for face in faces if face)
+    n_pictures = max((len(face.pictures) for _, faces in rows for face in faces if face), default=1)
     figure.set_size_inches(0.4 + 0.95 * n_pictures * n_columns, 0.7 + 1.25 * len(rows))
     grid = figure.subplots(len(rows), n_columns, squeeze=False)
     for row, (name, faces) in enumerate(rows):

@@ -24,6 +24,7 @@ from preprocess.schemas import REAL
 
 N_NEIGHBOURS = 10
 _PERPLEXITY = 30
+_FEWEST = 5
 _BATCH_CROPS = 64
 _MARKERS = ("o", "^", "s", "D", "v", "P", "X")
 COLUMNS = {"label": "real or fake", "method": "method", "dataset": "data set"}
@@ -74,6 +75,8 @@ def read_features(
     parts: dict[str, list[np.ndarray]] = {}
     faces = []
     for test_set in test_sets:
+        if not len(test_set.samples):
+            continue
         samples = test_set.samples[draw_faces(test_set, -(-count // len(test_sets)))]
         scoring_set = detector.scoring_set(samples, data)
         loader = make_loader(
@@ -97,7 +100,8 @@ def read_features(
                 }
             )
         )
-    return Features({name: np.concatenate(values) for name, values in parts.items()}, pd.concat(faces))
+    table = pd.concat(faces) if faces else pd.DataFrame()
+    return Features({name: np.concatenate(values) for name, values in parts.items()}, table)
 
 
 def neighbour_accuracy(vectors: np.ndarray, classes: np.ndarray, groups: np.ndarray) -> float:
@@ -137,9 +141,11 @@ def place(vectors: np.ndarray) -> np.ndarray:
 def draw_features(features: Features, title: str) -> Figure:
     """A row of panels per kind of features: coloured by real or fake, by method and by data set."""
     figure = Figure(layout="constrained")
-    if not features.vectors or len(features.faces) < 5:
+    if not features.vectors or len(features.faces) < _FEWEST:
         figure.set_size_inches(4.5, 1.5)
-        reason = "this detector has no features to show" if not features.vectors else "there are too few faces"
+        reason = (
+            "this detector has no features to show" if len(features.faces) >= _FEWEST else "there are too few faces"
+        )
         figure.text(0.5, 0.5, f"{reason}:\nthere is no t-SNE", ha="center", va="center")
         return figure
     n_rows = len(features.vectors)

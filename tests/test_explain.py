@@ -227,6 +227,14 @@ def test_too_few_faces_have_no_picture():
     assert "too few" in draw_features(features, "e").texts[0].get_text()
 
 
+def test_an_empty_test_set_is_no_mistake(store, ucf, tested, tmp_path):
+    nothing = np.zeros(0, np.int64)
+    empty = TestSet("empty", tested.samples[nothing], tested.sample_ids[nothing], tested.scores[nothing])
+    explain(ucf, FACTS, [empty], store, tmp_path, n_faces=18)
+    assert "none" in svg_text(tmp_path / "gradcam.svg")
+    assert "too few faces" in svg_text(tmp_path / "features.svg")
+
+
 def test_classifiers_show_the_vector_before_their_last_layer(store, tested):
     detector = Classifier(ClassifierSettings(**SMALL), ["real", "x"]).eval()
     features = read_features(detector, [tested], store, count=6, device="cpu", workers=0)
