@@ -14,6 +14,7 @@ from detectors.families import FAMILIES
 from detectors.settings import NetworkSettings
 from preprocess.cli import UserError
 from preprocess.settings import load_settings
+from preprocess.store_checks import brief
 
 
 def detector_class(name: str) -> type[Detector]:
@@ -46,7 +47,7 @@ def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[De
         state = checkpoint.pop("state_dict")
         family, methods = detector_class(checkpoint["detector"]), checkpoint["methods"]
     except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
-        raise UserError(f"cannot read the detector {path}: {error}. Run train_detector for it again") from error
+        raise UserError(f"cannot read the detector {path}: {brief(error)}. Train it again") from error
     settings = load_settings(family.Settings, checkpoint["settings"])
     if isinstance(settings, NetworkSettings):
         # the weights come from the file: nothing may be fetched for them
