@@ -28,6 +28,9 @@ class SiftSettings(HandmadeSettings):
 
     classifier: str = setting(SVM, CLASSIFIER_DOC, choices=CLASSIFIERS)
     max_keypoints: int = setting(100, "Key points of a face, those with the most contrast.", minimum=1)
+    min_contrast: float = setting(
+        0.04, "Contrast of a key point, Lowe's and OpenCV's threshold; lower finds more on smooth faces.", minimum=0
+    )
 
 
 class Sift(HandmadeDetector):
@@ -44,16 +47,18 @@ class Sift(HandmadeDetector):
         return vectors, torch.arange(len(images)).repeat_interleave(counts).to(images.device)
 
     def _descriptors(self, picture: np.ndarray) -> np.ndarray:
-        return keypoint_descriptors(cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY), self.settings.max_keypoints)
+        grey = cv2.cvtColor(picture, cv2.COLOR_RGB2GRAY)
+        return keypoint_descriptors(grey, self.settings.max_keypoints, self.settings.min_contrast)
 
 
-def keypoint_descriptors(grey: np.ndarray, max_keypoints: int) -> np.ndarray:
+def keypoint_descriptors(grey: np.ndarray, max_keypoints: int, min_contrast: float = 0.04) -> np.ndarray:
     """(k, 128) float32 descriptors of length 1 of a uint8 image, of the key points with the most contrast.
 
     Where several have the same contrast as the last one, all of them are taken.
     """
     # a detector object holds buffers of its own, which threads cannot share
-    _, descriptors = cv2.SIFT_create(max_keypoints).detectAndCompute(grey, None)
+    finder = cv2.SIFT_create(nfeatures=max_keypoints, contrastThreshold=min_contrast)
+    _, descriptors = finder.detectAndCompute(grey, None)
     if descriptors is None:
         return np.empty((0, _LENGTH), np.float32)
     return descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-6)
