@@ -20,7 +20,16 @@ COMMANDS = (
         "preprocess.export_crops",
         "preprocess.synthetic",
     ),
-    *("preprocess.train_predictor", "detectors.train", "detectors.predict", "detectors.evaluate", "detectors.leakage"),
+    *(
+        "preprocess.train_predictor",
+        "detectors.train",
+        "detectors.predict",
+        "detectors.evaluate",
+        "detectors.leakage",
+        "detectors.compare",
+        "detectors.cross_evaluation",
+        "detectors.summarise",
+    ),
     *("detectors.score", "detectors.explain", "detectors.learning_curves"),
 )
 
