@@ -14,9 +14,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from detectors.handmade import CLASSIFIER_DOC, HandmadeDetector, HandmadeSettings
+from detectors.handmade import HandmadeDetector, HandmadeSettings
 from detectors.jpeg import full_precision
-from detectors.shallow import CLASSIFIERS, FOREST
 from preprocess.settings import setting
 
 _N_LEVELS = 256
@@ -31,7 +30,6 @@ _SKIN_SHARE = 0.5
 class DctSettings(HandmadeSettings):
     """Settings of the block DCT."""
 
-    classifier: str = setting(FOREST, CLASSIFIER_DOC, choices=CLASSIFIERS)
     block_px: int = setting(
         32, "Side of the blocks in pixels of the input; a rest at the edges is not read.", minimum=4
     )

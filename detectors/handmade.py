@@ -48,11 +48,7 @@ _CROPS, _VECTORS = 21, 22
 class HandmadeSettings(DetectorSettings):
     """How a detector without a network learns."""
 
-    classifier: str = setting(
-        LOGISTIC,
-        CLASSIFIER_DOC,
-        choices=CLASSIFIERS,
-    )
+    classifier: str = setting(FOREST, CLASSIFIER_DOC, choices=CLASSIFIERS)
     train_samples: int = setting(
         2000, "Crops drawn once to learn from, half real and half fake; more take memory and time.", minimum=2
     )

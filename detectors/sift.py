@@ -14,8 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectors.handmade import CLASSIFIER_DOC, HandmadeDetector, HandmadeSettings
-from detectors.shallow import CLASSIFIERS, SVM
+from detectors.handmade import HandmadeDetector, HandmadeSettings
 from preprocess.parallel import ordered_map
 from preprocess.settings import setting
 
@@ -26,7 +25,6 @@ _LENGTH = 128
 class SiftSettings(HandmadeSettings):
     """Settings of SIFT."""
 
-    classifier: str = setting(SVM, CLASSIFIER_DOC, choices=CLASSIFIERS)
     max_keypoints: int = setting(100, "Key points of a face, those with the most contrast.", minimum=1)
     min_contrast: float = setting(
         0.04, "Contrast of a key point, Lowe's and OpenCV's threshold; lower finds more on smooth faces.", minimum=0
