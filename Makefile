@@ -5,7 +5,7 @@ CORES ?= 12
 RESULT := results/ucf_multi/eval.csv
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-slow test-cluster lint schema clean
+.PHONY: help env run test test-slow test-training test-cluster lint schema clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -25,10 +25,13 @@ run: env ## run the demonstration: raw videos to eval.csv
 
 test: env ## lint and run the tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow"
+	$(BIN)/python -m pytest -m "not slow and not training"
 
 test-slow: env ## run the tests that take minutes
 	$(BIN)/python -m pytest -m slow
+
+test-training: env ## train every detector, and every experiment of the studies cut down (an hour; not in CI)
+	$(BIN)/python -m pytest -m training
 
 test-cluster: env ## run the main job on a Slurm that this starts (root, Debian), and through a submit command
 	timeout --signal INT --kill-after 60 1500 $(BIN)/python -m pytest --timeout 1400 tests/cluster; \

@@ -317,7 +317,7 @@ ELA_CNN |= {"epochs": 8, "samples_per_epoch": 800, "augmentation": "none", "bala
 SHARP = {"size": 112, "margin": 0.0, "vectors_per_crop": 30}
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.timeout(3000)
 @pytest.mark.parametrize(("family", "settings"), [("dct", {}), ("ela", {}), ("sift", SHARP), ("ela_cnn", ELA_CNN)])
 def test_in_domain_it_tells_the_rendered_fakes_of_unseen_people(shipped_store, tmp_path, family, settings):

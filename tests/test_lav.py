@@ -547,7 +547,7 @@ SHORT = {
 }
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.timeout(1800)
 def test_it_detects_and_locates_the_rendered_fakes_of_test_videos(shipped_store, tmp_path):
     """Three minutes of one core, besides the store."""
@@ -560,7 +560,7 @@ def test_it_detects_and_locates_the_rendered_fakes_of_test_videos(shipped_store,
     assert min(overlap for _, overlap in located.values()) > 0.60, located
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.timeout(3600)
 def test_without_any_mask_resemblance_teaches_where_faces_were_manipulated(shipped_store, tmp_path):
     """Three minutes of one core, besides the store: two trainings, with and without what resemblance teaches.

@@ -196,7 +196,7 @@ def test_a_training_that_ends_between_the_stages_goes_on_to_the_same_weights(sto
     assert equal(whole, ended)
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize("detector", ["siamese", "triplet"])
 def test_it_detects_the_rendered_fakes_of_test_videos(shipped_store, tmp_path, detector):

@@ -10,30 +10,34 @@ import re
 import subprocess
 import sys
 
-import pandas as pd
+import pyarrow.compute as pc
 import pytest
 import yaml
-from small_run import ROOT, SMALL_CONFIG
+from small_run import ROOT
 from snakemake.utils import update_config
 
 from detectors.predict import predict_dataset
 from detectors.registry import detector_class
 from detectors.train import train_detector
 from preprocess.config import check_config, experiment_settings, resolve_experiments
-from preprocess.schemas import PREDICTIONS
-from preprocess.store import read_table
+from preprocess.schemas import SAMPLES
+from preprocess.store import read_origin, read_table, write_table
 
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))
-# the roles of all studies, filled with the small collections
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+FF, CELEBDF, DFDC = SHIPPED["datasets"]
+# the roles of all studies, filled with the collections as shipped
 GROUPS = {
-    "ffpp": ["ff"],
-    "mixed": ["ff", "celebdf"],
-    "test_sets": ["ff", "celebdf", "dfdc"],
-    "dfdc_train": ["dfdc"],
-    "dense_tests": ["celebdf", "dfdc"],
-    "dfdc_subset": ["dfdc"],
-    "uadfv": ["ff"],
-    "mixed_images": ["ff"],
+    "ffpp": [FF],
+    "celebdf": [CELEBDF],
+    "dfdc": [DFDC],
+    "mixed": [FF, CELEBDF],
+    "test_sets": [FF, CELEBDF, DFDC],
+    "dfdc_train": [DFDC],
+    "dense_tests": [CELEBDF, DFDC],
+    "dfdc_subset": [DFDC],
+    "uadfv": [FF],
+    "mixed_images": [FF],
 }
 # what makes an experiment of a GPU's days one of a CPU's seconds
 CUT_DOWN = {
@@ -46,11 +50,12 @@ CUT_DOWN = {
     "n_frames": 3,
     "cpu_threads": 1,
 }
+N_PREDICTED = 12
 
 
 def user_config() -> dict:
     """A user's config: data sets and roles, no experiments."""
-    return {"datasets": SMALL_CONFIG["datasets"], "frames": {"n_frames": 6}, "groups": GROUPS}
+    return {key: value for key, value in SHIPPED.items() if key != "experiments"} | {"groups": GROUPS}
 
 
 def with_study(study) -> dict:
@@ -117,10 +122,10 @@ def test_every_experiment_belongs_to_a_study():
         assert listed == set(config["experiments"]), study.name
 
 
-@pytest.mark.slow
-@pytest.mark.timeout(600)
+@pytest.mark.training
+@pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("study", "name"), trained_experiments())
-def test_every_experiment_trains_and_predicts(run, tmp_path, study, name):
+def test_every_experiment_trains_and_predicts(shipped_store, tmp_path, study, name):
     """Some eight seconds each on a quiet core: one epoch of a few crops at 96 px."""
     config = with_study(study)
     experiment = resolve_experiments(config)[name]
@@ -128,8 +133,8 @@ def test_every_experiment_trains_and_predicts(run, tmp_path, study, name):
         experiment=name,
         detector=experiment["detector"],
         seed=experiment["seeds"][0],
-        samples=[run / "data/samples" / f"{dataset}.parquet" for dataset in experiment["train"]],
-        data=run / "data",
+        samples=[shipped_store / "samples" / f"{dataset}.parquet" for dataset in experiment["train"]],
+        data=shipped_store,
         settings=cut_down(config, name),
         output=tmp_path / "detector.ckpt",
         logs=tmp_path / "logs",
@@ -137,17 +142,17 @@ def test_every_experiment_trains_and_predicts(run, tmp_path, study, name):
         workers=0,
     )
     assert all(math.isfinite(value) for value in summary["best"].values() if value is not None)
-    dataset = experiment["test"][-1]
-    samples = run / "data/samples" / f"{dataset}.parquet"
+    samples = shipped_store / "samples" / f"{experiment['test'][-1]}.parquet"
+    few = read_table(samples).filter(pc.field("split") == "test").slice(0, N_PREDICTED)
+    write_table(tmp_path / samples.name, few, SAMPLES, read_origin(samples))
     predict_dataset(
         checkpoint=tmp_path / "detector.ckpt",
-        samples=samples,
-        data=run / "data",
+        samples=tmp_path / samples.name,
+        data=shipped_store,
         split="test",
         output=tmp_path / "predictions.parquet",
         device="cpu",
     )
-    scores = pd.DataFrame(read_table(tmp_path / "predictions.parquet", PREDICTIONS.names).to_pandas())
-    expected = read_table(samples, ["sample_id", "split"]).to_pandas().query("split == 'test'")
-    assert scores["sample_id"].tolist() == expected["sample_id"].tolist()
-    assert scores["score"].between(0, 1).all()
+    predicted = read_table(tmp_path / "predictions.parquet")
+    assert predicted["sample_id"].to_pylist() == few["sample_id"].to_pylist()
+    assert all(0 <= score <= 1 for score in predicted["score"].to_pylist())

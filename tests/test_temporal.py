@@ -320,7 +320,7 @@ def test_it_learns_what_makes_a_fake_and_predicts_one_score_for_a_track(store, t
     assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.timeout(1800)
 def test_on_a_trained_backbone_it_detects_the_rendered_fakes_of_test_videos(shipped_store, tmp_path):
     """Two minutes of one core, besides the store: the backbone's training takes most of them.
