@@ -44,6 +44,22 @@ def first_seed(wildcards, name):
     return f"results/{wildcards.experiment}/seed{seed}/{name}"
 
 
+def of_members(pattern):
+    """Function of the wildcards: a file of every member of an ensemble, with the same seed and data set."""
+    return lambda wildcards: expand(
+        pattern,
+        member=EXPERIMENTS[wildcards.experiment]["ensemble"],
+        **{name: value for name, value in wildcards.items() if name != "experiment"},
+    )
+
+
+def of_study(pattern):
+    """Function of the wildcards: a file of every experiment of their study."""
+    return lambda wildcards: expand(
+        pattern, experiment=config["studies"][wildcards.study]["experiments"]
+    )
+
+
 def experiment_datasets(experiment):
     """Data sets of an experiment, those that it tests on first, each once."""
     block = EXPERIMENTS[experiment]

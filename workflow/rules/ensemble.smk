@@ -1,15 +1,6 @@
 # An experiment that names others has no training: its files are means of theirs.
 
 
-def of_members(pattern):
-    """Function of the wildcards: a file of every member of an ensemble, with the same seed and data set."""
-    return lambda wildcards: expand(
-        pattern,
-        member=EXPERIMENTS[wildcards.experiment]["ensemble"],
-        **{name: value for name, value in wildcards.items() if name != "experiment"},
-    )
-
-
 rule average_predictions:
     input:
         of_members("results/{member}/seed{seed}/predictions/{dataset}.parquet"),

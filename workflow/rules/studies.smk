@@ -1,13 +1,6 @@
 # Several experiments side by side: all of the config in results/, those of a study in results/studies/<study>/.
 
 
-def of_study(pattern):
-    """Function of the wildcards: a file of every experiment of their study."""
-    return lambda wildcards: expand(
-        pattern, experiment=config["studies"][wildcards.study]["experiments"]
-    )
-
-
 rule cross_evaluate:
     input:
         expand("results/{experiment}/eval.csv", experiment=EXPERIMENTS),
@@ -35,13 +28,12 @@ rule cross_evaluate:
         runtime=growing(10),
     params:
         version=versions.STUDIES,
-        folder="results/figures",
         title="all experiments: cross evaluation",
     message:
         "Putting the evaluations side by side"
     shell:
         "python -m detectors.cross_evaluation --evaluations {input} --title {params.title:q} --output {output.table}"
-        " --figures {params.folder} 2> {log}"
+        " --figures $(dirname {output.figure}) 2> {log}"
 
 
 use rule cross_evaluate as cross_evaluate_study with:
@@ -66,7 +58,6 @@ use rule cross_evaluate as cross_evaluate_study with:
         "logs/studies/{study}/cross_evaluate.log",
     params:
         version=versions.STUDIES,
-        folder="results/studies/{study}/figures",
         title="{study}: cross evaluation",
     message:
         "Putting the evaluations of {wildcards.study} side by side"
