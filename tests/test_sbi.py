@@ -671,7 +671,7 @@ def test_it_learns_eight_pairs_by_heart(store):
 SWAPS = {"ff_synthetic": ("Deepfakes", "FaceSwap"), "celebdf_synthetic": ("Celeb-synthesis",)}
 
 
-@pytest.mark.slow
+@pytest.mark.training
 @pytest.mark.timeout(3600)
 def test_trained_on_reals_alone_it_detects_blended_swaps(shipped_store, tmp_path):
     """Five minutes of one core, besides the store."""
