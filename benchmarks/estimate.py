@@ -49,7 +49,7 @@ class Assumptions:
     object_mb_s: float = _value(300, "MB/s", "object storage, of each node", ASSUMED)
     reads_of_raw: float = _value(3, "", "times the raw videos are read: index, frames, crops", "design")
     gpu_crops_s: float = _value(200, "1/s", "crops that a GPU trains on (Xception, 256 px)", ASSUMED)
-    loader_crops_s: float = _value(537, "1/s", "crops that the loader gives, of a core", MEASURED)
+    loader_crops_s: float = _value(633, "1/s", "crops that the loader gives, of a core", MEASURED)
     passes: float = _value(5, "", "times that training sees every crop", "setting")
 
 
