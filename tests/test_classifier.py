@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import timm
 import torch
+from short_run import in_domain_video_aucs
 from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 
@@ -244,3 +245,14 @@ def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
     )
     rows = read_rows(output)
     assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
+
+
+@pytest.mark.training
+@pytest.mark.timeout(1800)
+@pytest.mark.parametrize("detector", ["classifier", "spsl"])
+def test_it_detects_the_rendered_fakes_of_test_videos(shipped_store, tmp_path, detector):
+    """A minute and a half of one core each, besides the store."""
+    settings = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 8, "size": 96, "cpu_threads": 1}
+    settings |= {"epochs": 12, "samples_per_epoch": 800, "batch_size": 16, "learning_rate": 3e-3, "balance": "label"}
+    aucs = in_domain_video_aucs(shipped_store, tmp_path, detector, settings | {"augmentation": "none"})
+    assert min(aucs.values()) > 0.80, aucs
