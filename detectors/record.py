@@ -38,7 +38,8 @@ def write_record(
     It holds, of every data set, the settings and version that each stage's files say they were made with, and the
     fingerprint of its ledger, which tells of every video; `trainings`, what each training wrote of itself (settings,
     fingerprints of the samples, libraries, device, counts, the best epoch); the settings of the evaluation; and
-    `evaluation`, the rows of `eval.csv`.
+    `evaluation`, the rows of `eval.csv`. Nothing in it changes when the same is made again on the same machine: how
+    long trainings took stands in their own summaries.
 
     Args:
         path: JSON file to write.
@@ -83,6 +84,9 @@ def _dataset(ledger: Path) -> dict:
 
 def _read(path: Path) -> dict:
     try:
-        return json.loads(path.read_text())
-    except (OSError, ValueError) as error:
+        summary = json.loads(path.read_text())
+        del summary["training_seconds"]
+        summary["best"].pop("seconds", None)
+        return summary
+    except (OSError, ValueError, KeyError) as error:
         raise UserError(f"cannot read {path}: {error}; train again") from error

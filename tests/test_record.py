@@ -35,13 +35,15 @@ def write(folder, summaries):
 
 def test_it_holds_settings_fingerprints_versions_and_figures(tmp_path):
     summary = tmp_path / "summary.json"
-    summary.write_text('{"seed": 3, "settings": {"epochs": 5}}')
+    summary.write_text(
+        '{"seed": 3, "settings": {"epochs": 5}, "training_seconds": 1.5, "best": {"epoch": 4, "seconds": 0.3}}'
+    )
     record, ledger = write(tmp_path, [summary])
     assert record["experiment"] == "exp"
     tiny = record["datasets"]["tiny"]
     assert tiny["ledger_sha256"] == file_sha256(ledger)
     assert tiny["crops"] == {"version": 1, "settings": {}, "n_shards": 2}
-    assert record["trainings"] == [{"seed": 3, "settings": {"epochs": 5}}]
+    assert record["trainings"] == [{"seed": 3, "settings": {"epochs": 5}, "best": {"epoch": 4}}]
     assert record["evaluate"]["n_bootstrap"] == 7
     assert record["evaluation"] == [{"dataset": "tiny", "video_auc": 0.75, "video_ap": None}]
     assert record["stage_versions"]["TRAIN"] == versions.TRAIN
