@@ -43,7 +43,8 @@ GROUPS = {
 CUT_DOWN = {
     "pretrained": False,
     "size": 96,
-    "epochs": 1,
+    "epochs": 2,
+    "embedding_epochs": 1,
     "samples_per_epoch": 8,
     "val_samples": 8,
     "batch_size": 2,
@@ -126,7 +127,7 @@ def test_every_experiment_belongs_to_a_study():
 @pytest.mark.timeout(1800)
 @pytest.mark.parametrize(("study", "name"), trained_experiments())
 def test_every_experiment_trains_and_predicts(shipped_store, tmp_path, study, name):
-    """Some eight seconds each on a quiet core: one epoch of a few crops at 96 px."""
+    """Some eight seconds each on a quiet core: two epochs of a few crops at 96 px."""
     config = with_study(study)
     experiment = resolve_experiments(config)[name]
     summary = train_detector(
