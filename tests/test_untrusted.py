@@ -230,7 +230,7 @@ def test_a_checkpoint_of_a_training_runs_no_code_when_it_goes_on(tmp_path, mark)
         "detector": "ucf",
         "seed": 0,
         "samples": [samples],
-        "crops": crops,
+        "data": crops.parent,
         "settings": TINY_UCF,
         "output": tmp_path / "seed0/detector.ckpt",
         "logs": tmp_path / "seed0/logs",
