@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 from pathlib import Path
 
 import av
@@ -15,6 +16,8 @@ from preprocess.schemas import OK
 
 # as the workflow's own jobs: threads that spin while they wait take the cores from whatever runs beside the tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# a shell ignores interrupts in what it starts in the background, and so would the runs that tests interrupt
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def grey_frames(n_frames: int, height: int = 48, width: int = 64) -> np.ndarray:
