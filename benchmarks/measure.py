@@ -6,6 +6,7 @@ import ctypes
 import json
 import os
 import resource
+import signal
 import subprocess
 import sys
 import threading
@@ -88,18 +89,28 @@ def command_cost(command: list[str]) -> Cost:
     # workers are grandchildren; what they cost is counted when somebody waits for them
     ctypes.CDLL(None).prctl(_PR_SET_CHILD_SUBREAPER, 1)
     begin_cpu, begin = _cpu_seconds(resource.RUSAGE_CHILDREN), time.monotonic()
-    process = subprocess.Popen(command, stderr=subprocess.PIPE, env=os.environ | {"OMP_NUM_THREADS": "1"}, text=True)
+    process = subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        env=os.environ | {"OMP_NUM_THREADS": "1"},
+        text=True,
+        process_group=0,  # tells its workers from other children of this process
+    )
     peak = [0]
     watcher = threading.Thread(target=_watch_memory, args=(process, peak))
     watcher.start()
-    _, errors = process.communicate()
+    try:
+        _, errors = process.communicate()
+    except BaseException:
+        os.killpg(process.pid, signal.SIGTERM)  # an interrupt at the terminal does not reach its group
+        raise
     watcher.join()
     wall_seconds = time.monotonic() - begin
     if process.returncode:
         raise RuntimeError(f"{' '.join(command)} failed:\n{errors}")
     while True:
         try:
-            os.wait()
+            os.waitpid(-process.pid, 0)
         except ChildProcessError:
             return Cost(_cpu_seconds(resource.RUSAGE_CHILDREN) - begin_cpu, wall_seconds, peak[0])
 
