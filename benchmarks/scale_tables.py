@@ -212,7 +212,7 @@ def main() -> None:
     collections = json.dumps({"c": {"layout": "celebdf", "n_shards": args.shards}})
     leakage = ["--experiment", "e", "--index", data / "index", "--datasets", collections, "--train", "c", "--test", "c"]
     leakage += ["--allow", "video", "source", "identity", "--output", results / "leakage.csv"]
-    report("looking for test videos in the training set", [*python, "detectors.leakage", *leakage])
+    report("looking for test videos in the training set", [*python, "detectors.evaluation.leakage", *leakage])
     # the scores choose their own threshold, which costs what choosing it on others would
     evaluate = ["--experiment", "e", "--train", "c", "--predictions", predictions, "--validation", predictions]
     evaluate += ["--ledgers", ledger, "--leakage", results / "leakage.csv"]

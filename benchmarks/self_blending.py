@@ -1,10 +1,10 @@
 """Speed of self-blended images: `python benchmarks/self_blending.py --help`.
 
 Pairs of a real and its blend per second, at the published size: in batches on the CPU and, where there is one, on a GPU
-(`detectors.self_blending`), against the same steps one image at a time with OpenCV and NumPy, as a loader's worker
-would take them. What stays with the workers, drawing the parameters and the masks, is measured apart. On a CPU one
-thread computes and a second is one of CPU time, so that other work on the machine counts little; on a GPU it is one of
-the clock. The ways take turns, and the fastest round of each counts.
+(`detectors.families.sbi.self_blending`), against the same steps one image at a time with OpenCV and NumPy, as a
+loader's worker would take them. What stays with the workers, drawing the parameters and the masks, is measured apart.
+On a CPU one thread computes and a second is one of CPU time, so that other work on the machine counts little; on a GPU
+it is one of the clock. The ways take turns, and the fastest round of each counts.
 
 The pictures are random and the face is the average one: the time depends on neither.
 """
@@ -19,7 +19,7 @@ import cv2
 import numpy as np
 import torch
 
-from detectors.self_blending import (
+from detectors.families.sbi.self_blending import (
     draw_face_mask,
     draw_parameters,
     loose_box,

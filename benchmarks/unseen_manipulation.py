@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from detectors.aggregation import video_scores
+from detectors.evaluation.aggregation import video_scores
 from detectors.predict import predict_dataset
 from detectors.train import train_detector
 from preprocess.schemas import REAL, SAMPLES

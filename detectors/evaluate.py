@@ -19,13 +19,12 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from detectors.aggregation import AGGREGATIONS
-from detectors.figures import draw_figures
-from detectors.html_tables import write_html
-from detectors.leakage import read_leaked
-from detectors.metrics import METRICS, RESAMPLED, bootstrap, detection_metrics
-from detectors.record import write_record
-from detectors.runs import (
+from detectors.evaluation.aggregation import AGGREGATIONS
+from detectors.evaluation.html_tables import write_html
+from detectors.evaluation.leakage import read_leaked
+from detectors.evaluation.metrics import METRICS, RESAMPLED, bootstrap, detection_metrics
+from detectors.evaluation.record import write_record
+from detectors.evaluation.runs import (
     BEST,
     DETECTOR,
     LEVELS,
@@ -39,6 +38,7 @@ from detectors.runs import (
     read_thresholds,
     with_missing_videos,
 )
+from detectors.figures.experiment import draw_figures
 from preprocess import versions
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import OK, PARTIAL, VIDEO_SCORES, VIDEO_STATUS
@@ -426,7 +426,9 @@ def main() -> None:
     parser.add_argument(
         "--summaries", nargs="*", type=Path, default=[], help="summary.json of every training, for the record"
     )
-    parser.add_argument("--leakage", type=Path, help="leakage.csv of the experiment (python -m detectors.leakage)")
+    parser.add_argument(
+        "--leakage", type=Path, help="leakage.csv of the experiment (python -m detectors.evaluation.leakage)"
+    )
     parser.add_argument(
         "--output",
         type=Path,

@@ -26,10 +26,10 @@ from matplotlib.figure import Figure
 
 from detectors.data import CropStore, default_workers, to_tensor
 from detectors.detector import Detector
-from detectors.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
-from detectors.features import draw_features, read_features
-from detectors.figure_style import write_figure
-from detectors.gradcam import grad_cam
+from detectors.figures.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
+from detectors.figures.features import draw_features, read_features
+from detectors.figures.gradcam import grad_cam
+from detectors.figures.style import write_figure
 from detectors.masked_crops import MaskStore
 from detectors.registry import load_detector
 from preprocess.cli import UserError, run_command

@@ -7,8 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectors.backbones import VectorNetwork, feature_strides
-from detectors.sift import keypoint_descriptors
+from detectors.families.handmade.sift import keypoint_descriptors
+from detectors.networks.backbones import VectorNetwork, feature_strides
 from preprocess.cli import UserError
 
 HARRIS, SIFT = "harris", "sift"

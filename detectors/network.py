@@ -22,9 +22,9 @@ from torch.utils.data import Dataset
 
 from detectors.data import EpochSampler, Samples, make_loader
 from detectors.detector import Detector, Fitted, Training
-from detectors.lightning_module import SELECTION, ProgressLines, TrainingModule
-from detectors.map_sheets import map_sheets
-from detectors.optimizers import make_optimizer
+from detectors.figures.map_sheets import map_sheets
+from detectors.networks.lightning_module import SELECTION, ProgressLines, TrainingModule
+from detectors.networks.optimizers import make_optimizer
 from detectors.settings import NetworkSettings
 from preprocess.cli import UserError
 from preprocess.store import atomic_path

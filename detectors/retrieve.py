@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from detectors.crop_window import CropWindow
 from detectors.data import CropStore, FaceCrops, Samples, default_workers, make_loader, to_tensor
-from detectors.figure_style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
+from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
 from detectors.image_vectors import COSINE, DISTANCES, HARRIS, SIFT, ImageVectors, distances
 from preprocess import versions
 from preprocess.checksum import file_sha256

@@ -23,15 +23,15 @@ import numpy as np
 import pandas as pd
 import torch
 
-from detectors.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
-from detectors.annotate import annotate_files
 from detectors.data import Samples, default_workers
 from detectors.detector import Detector
 from detectors.evaluate import VALIDATION, EvaluateSettings
+from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
+from detectors.evaluation.runs import DETECTOR, read_thresholds
 from detectors.predict import predict_samples
 from detectors.registry import load_detector
-from detectors.runs import DETECTOR, read_thresholds
-from detectors.score_tables import Scores, format_scores, verdicts, write_csv, write_json
+from detectors.scoring.annotate import annotate_files
+from detectors.scoring.tables import Scores, format_scores, verdicts, write_csv, write_json
 from preprocess.cli import UserError, add_worker_arguments, run_command
 from preprocess.config import read_config
 from preprocess.crops import CropsSettings

@@ -1,4 +1,4 @@
-"""Settings that detectors share; a family adds its own by inheriting (`detectors.ucf.UcfSettings`)."""
+"""Settings that detectors share; a family adds its own by inheriting (`detectors.families.ucf.UcfSettings`)."""
 
 from __future__ import annotations
 

@@ -25,10 +25,10 @@ import torch
 
 from detectors.data import Samples, default_workers, draw_rows, split_for_training, training_methods
 from detectors.detector import Training
+from detectors.evaluation.runs import equal_error_thresholds
 from detectors.families import FAMILIES
 from detectors.predict import SAMPLE_COLUMNS, predictions_origin
 from detectors.registry import detector_class
-from detectors.runs import equal_error_thresholds
 from detectors.settings import DetectorSettings, NetworkSettings
 from preprocess import versions
 from preprocess.checksum import file_sha256

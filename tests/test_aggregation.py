@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detectors.aggregation import AGGREGATIONS, video_scores
+from detectors.evaluation.aggregation import AGGREGATIONS, video_scores
 
 FACES = pd.DataFrame(
     # video, frame, score, box: in frame 0 of `a` a large face, a small one behind it and one of half the area

@@ -7,9 +7,9 @@ import timm
 import torch
 from torch import nn
 
-from detectors import backbones
-from detectors.architectures import AttentionGate, attention_map
-from detectors.backbones import Backbone, ClassificationNetwork
+from detectors.networks import backbones
+from detectors.networks.architectures import AttentionGate, attention_map
+from detectors.networks.backbones import Backbone, ClassificationNetwork
 from preprocess.cli import UserError
 
 NAMES = ["xception_midway", "xception_light", "efficientnet_autoatt_b4", "efficientnet_autoatt_b0"]

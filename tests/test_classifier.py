@@ -14,15 +14,15 @@ from short_run import in_domain_video_aucs
 from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 
-from detectors.backbones import ClassificationNetwork, add_input_channel
-from detectors.classifier import Classifier, ClassifierSettings
 from detectors.crop_window import CropWindow
 from detectors.data import Samples, make_loader, split_for_training
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.spsl import Spsl, SpslSettings, phase_image
 from detectors.labelled_crops import LabelledCrops
-from detectors.losses import cross_entropy, focal_loss
+from detectors.networks.backbones import ClassificationNetwork, add_input_channel
+from detectors.networks.losses import cross_entropy, focal_loss
 from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.spsl import Spsl, SpslSettings, phase_image
 from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.store import read_rows

@@ -25,12 +25,12 @@ COMMANDS = (
         "detectors.train",
         "detectors.predict",
         "detectors.evaluate",
-        "detectors.leakage",
-        "detectors.compare",
-        "detectors.cross_evaluation",
-        "detectors.summarise",
+        "detectors.evaluation.leakage",
+        "detectors.evaluation.compare",
+        "detectors.evaluation.cross_evaluation",
+        "detectors.evaluation.summarise",
     ),
-    *("detectors.score", "detectors.explain", "detectors.learning_curves"),
+    *("detectors.score", "detectors.explain", "detectors.figures.learning_curves"),
 )
 
 

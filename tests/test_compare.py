@@ -10,8 +10,8 @@ import pytest
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
-from detectors import compare as module
-from detectors.compare import COLUMNS, compare, delong_test, placements
+from detectors.evaluation import compare as module
+from detectors.evaluation.compare import COLUMNS, compare, delong_test, placements
 from preprocess.cli import UserError
 from preprocess.schemas import VIDEO_SCORES
 from preprocess.store import Origin, write_table

@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detectors import cross_evaluation, summarise
-from detectors.cross_evaluation import SUMMARIES, cross_table, draw_heat_map
 from detectors.evaluate import COLUMNS, write_csv
-from detectors.evaluations import read_evaluations
+from detectors.evaluation import cross_evaluation, summarise
+from detectors.evaluation.cross_evaluation import SUMMARIES, cross_table, draw_heat_map
+from detectors.evaluation.evaluations import read_evaluations
 from preprocess.cli import UserError
 
 

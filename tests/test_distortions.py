@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 from tiny_store import make_store
 
-from detectors.clips import TrackClips
 from detectors.crop_window import CropWindow
 from detectors.data import FaceCrops, Samples, StoredCrops
-from detectors.distortions import DISTORTIONS, STRENGTHS, DistortedCrops, compress_clip
+from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, DistortedCrops, compress_clip
+from detectors.families.clips import TrackClips
 
 N_FRAMES = 5
 
@@ -170,7 +170,7 @@ def test_long_tracks_are_compressed_in_pieces(tmp_path, monkeypatch):
         lengths.append(len(frames))
         return frames
 
-    monkeypatch.setattr("detectors.distortions.compress_clip", counted)
+    monkeypatch.setattr("detectors.evaluation.distortions.compress_clip", counted)
     source = StoredCrops(crops, samples)
     reader = DistortedCrops(source, "video_compression", 1, 0)
     assert all(np.array_equal(reader.read(row)[0], source.read(row)[0]) for row in range(40))

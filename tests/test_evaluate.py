@@ -18,9 +18,9 @@ from detectors.evaluate import (
     missing_videos,
     score_table,
 )
-from detectors.figures import FIGURES
-from detectors.metrics import bootstrap
-from detectors.runs import read_ledger, read_run, read_thresholds
+from detectors.evaluation.metrics import bootstrap
+from detectors.evaluation.runs import read_ledger, read_run, read_thresholds
+from detectors.figures.experiment import FIGURES
 from preprocess import schemas
 from preprocess.cli import UserError
 from preprocess.store import Origin, write_table

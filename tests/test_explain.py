@@ -12,15 +12,15 @@ import torch
 from tiny_masks import add_landmarks_and_masks
 from tiny_store import make_store
 
-from detectors.classifier import Classifier, ClassifierSettings
 from detectors.crop_window import CropWindow
 from detectors.data import Samples
 from detectors.detector import Detector
-from detectors.examples import FAKE, REAL, TestSet, most_confident, named, read_test_set
 from detectors.explain import Faces, explain, heat_over, show_location
-from detectors.features import Features, draw_faces, draw_features, neighbour_accuracy, read_features
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.ucf import Ucf, UcfSettings
+from detectors.figures.examples import FAKE, REAL, TestSet, most_confident, named, read_test_set
+from detectors.figures.features import Features, draw_faces, draw_features, neighbour_accuracy, read_features
 from detectors.predict import predict_dataset
-from detectors.ucf import Ucf, UcfSettings
 from preprocess.cli import UserError
 from preprocess.schemas import PREDICTIONS
 from preprocess.store import Origin, read_table, write_table

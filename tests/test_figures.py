@@ -7,11 +7,12 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from detectors import curve_figures, threshold_figures
 from detectors.evaluate import EvaluateSettings, evaluate
-from detectors.metrics import detection_metrics
-from detectors.runs import Run
-from detectors.threshold_figures import confusion, metrics_at_thresholds
+from detectors.evaluation.metrics import detection_metrics
+from detectors.evaluation.runs import Run
+from detectors.figures import curves as curve_figures
+from detectors.figures import thresholds as threshold_figures
+from detectors.figures.thresholds import confusion, metrics_at_thresholds
 
 
 def random_scores(seed, n=40):

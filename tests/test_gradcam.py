@@ -9,12 +9,12 @@ import timm
 import torch
 from torch import nn
 
-from detectors.classifier import Classifier, ClassifierSettings
 from detectors.families import FAMILIES
-from detectors.gradcam import grad_cam, last_feature_map
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.spsl import Spsl, SpslSettings
+from detectors.families.ucf import Ucf, UcfSettings
+from detectors.figures.gradcam import grad_cam, last_feature_map
 from detectors.registry import detector_class
-from detectors.spsl import Spsl, SpslSettings
-from detectors.ucf import Ucf, UcfSettings
 
 SMALL = {"backbone": "test_resnet", "pretrained": False, "size": 64}
 

@@ -16,13 +16,20 @@ from sklearn.metrics import roc_auc_score
 from tiny_store import CROP_SIZE, make_store
 
 from detectors.data import Samples
-from detectors.dct import Dct, DctSettings, block_spectrum, cut_blocks, histogram_spectrum, skin_coloured
-from detectors.ela import Ela, ElaCnn, ElaCnnSettings, ElaSettings, error_levels
-from detectors.handmade import UNKNOWN_SCORE, HandmadeDetector, draw_balanced
+from detectors.families.handmade.dct import (
+    Dct,
+    DctSettings,
+    block_spectrum,
+    cut_blocks,
+    histogram_spectrum,
+    skin_coloured,
+)
+from detectors.families.handmade.detector import UNKNOWN_SCORE, HandmadeDetector, draw_balanced
+from detectors.families.handmade.ela import Ela, ElaCnn, ElaCnnSettings, ElaSettings, error_levels
+from detectors.families.handmade.shallow import CLASSIFIERS
+from detectors.families.handmade.sift import Sift, keypoint_descriptors
 from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.shallow import CLASSIFIERS
-from detectors.sift import Sift, keypoint_descriptors
 from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.store import read_rows
@@ -301,7 +308,7 @@ class Silent(Sift):
 
 
 def test_faces_that_give_no_vectors_stop_the_training_with_a_word(stores, tmp_path, monkeypatch):
-    monkeypatch.setattr("detectors.sift.Sift", Silent)
+    monkeypatch.setattr("detectors.families.handmade.sift.Sift", Silent)
     with pytest.raises(UserError, match="give 0 vectors of reals and 0 of fakes; raise train_samples or size"):
         trained(stores["sift"], "sift", tmp_path)
 

@@ -16,8 +16,7 @@ from tiny_store import BOX, CROP_X, CROP_Y, make_store
 from detectors.augmentation import CHAINS, Chain
 from detectors.crop_window import CropWindow
 from detectors.data import CropStore, Samples, make_loader, split_for_training
-from detectors.landmarks import read_landmarks
-from detectors.lav import (
+from detectors.families.lav.detector import (
     ConsistencyEnhancement,
     GuidedAttention,
     Lav,
@@ -27,11 +26,12 @@ from detectors.lav import (
     patch_loss,
     resample,
 )
-from detectors.map_sheets import intersection_over_union, locate_faces
+from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
+from detectors.families.lav.srm import TRUNCATION, SrmFilter, srm_kernels
+from detectors.figures.map_sheets import intersection_over_union, locate_faces
+from detectors.landmarks import read_landmarks
 from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, MaskStore, patches_of_mask
-from detectors.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.registry import load_detector
-from detectors.srm import TRUNCATION, SrmFilter, srm_kernels
 from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.masks import CropMasks, write_masks

@@ -7,8 +7,8 @@ import json
 import pandas as pd
 import pytest
 
-from detectors import leakage as module
-from detectors.leakage import check_leaks, find_leaks, read_leaked
+from detectors.evaluation import leakage as module
+from detectors.evaluation.leakage import check_leaks, find_leaks, read_leaked
 from preprocess.cli import UserError
 from preprocess.schemas import INDEX
 from preprocess.store import Origin, write_table
@@ -173,5 +173,5 @@ def test_no_leaks_are_an_empty_table(tmp_path):
         tmp_path / "leakage.csv", find_leaks(pd.DataFrame([video("mine", "a", "test")]), LAYOUTS, [], [])
     )
     assert read_leaked(tmp_path / "leakage.csv") == {}
-    with pytest.raises(UserError, match=r"python -m detectors\.leakage"):
+    with pytest.raises(UserError, match=r"python -m detectors\.evaluation\.leakage"):
         read_leaked(tmp_path / "absent.csv")

@@ -8,8 +8,8 @@ from functools import partial
 import pandas as pd
 import pytest
 
-from detectors.figure_style import write_figure
-from detectors.learning_curves import draw_learning_curves, read_training
+from detectors.figures.learning_curves import draw_learning_curves, read_training
+from detectors.figures.style import write_figure
 from preprocess.cli import UserError
 
 

@@ -7,7 +7,7 @@ import math
 import pytest
 import torch
 
-from detectors.losses import pair_contrastive, pairs_of_batch, triplet_loss
+from detectors.networks.losses import pair_contrastive, pairs_of_batch, triplet_loss
 
 
 def test_pair_contrastive_by_hand():

@@ -13,12 +13,12 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tiny_masks import add_landmarks_and_masks
 from tiny_store import make_store
 
-from detectors.classifier import Classifier, ClassifierSettings
 from detectors.crop_window import CropWindow
 from detectors.data import Samples
 from detectors.detector import Training
-from detectors.lav import Lav, LavSettings
-from detectors.map_sheets import MapSheets, draw_map_sheet, intersection_over_union, locate_faces, map_sheets
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.lav.detector import Lav, LavSettings
+from detectors.figures.map_sheets import MapSheets, draw_map_sheet, intersection_over_union, locate_faces, map_sheets
 
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 32}
 WINDOW = CropWindow(margin=0.5, size=32)

@@ -9,8 +9,8 @@ from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 from torch import nn
 
-from detectors.losses import pair_contrastive, triplet_loss
-from detectors.metric_learning import MetricLearningSettings, Siamese, SiameseSettings, Triplet
+from detectors.families.metric_learning import MetricLearningSettings, Siamese, SiameseSettings, Triplet
+from detectors.networks.losses import pair_contrastive, triplet_loss
 from detectors.predict import predict_dataset
 from detectors.registry import load_detector
 from detectors.train import train_detector

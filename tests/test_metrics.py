@@ -5,7 +5,7 @@ import pytest
 from scipy.optimize import brentq
 from sklearn import metrics as sklearn_metrics
 
-from detectors.metrics import (
+from detectors.evaluation.metrics import (
     METRICS,
     RESAMPLED,
     bootstrap,

@@ -7,11 +7,11 @@ import pytest
 import torch
 from tiny_store import make_store
 
-from detectors.classifier import Classifier, ClassifierSettings
 from detectors.data import Samples
 from detectors.detector import Training
-from detectors.optimizers import learning_rate_factor, make_optimizer
-from detectors.sam import Sam
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.networks.optimizers import learning_rate_factor, make_optimizer
+from detectors.networks.sam import Sam
 from detectors.settings import OPTIMIZERS, NetworkSettings
 from detectors.train import train_detector
 from preprocess.cli import UserError

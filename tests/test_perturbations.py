@@ -9,8 +9,8 @@ import pyarrow as pa
 import pytest
 from scipy.stats import binomtest
 
-from detectors import perturbations as module
-from detectors.perturbations import errors_by_perturbation, read_perturbations, wilson_interval
+from detectors.evaluation import perturbations as module
+from detectors.evaluation.perturbations import errors_by_perturbation, read_perturbations, wilson_interval
 from preprocess.cli import UserError
 from preprocess.datasets import LAYOUTS, IndexSettings
 from preprocess.datasets.dfdc import perturbations

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_run import SMALL_CONFIG, snakemake
 
-from detectors.figures import FIGURES
+from detectors.figures.experiment import FIGURES
 from preprocess.crop_file import CropReader, decode_png
 from preprocess.datasets.raw import VIDEO_SUFFIXES
 from preprocess.schemas import MISSING, NO_FACE, OK, UNLABELLED, UNREADABLE

@@ -10,7 +10,7 @@ import pytest
 from tiny_store import make_store
 
 from detectors.evaluate import EvaluateSettings
-from detectors.record import write_record
+from detectors.evaluation.record import write_record
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError

@@ -13,16 +13,17 @@ import pytest
 import torch
 from tiny_store import make_store
 
-from detectors import predict, predict_distorted, robustness
+from detectors import predict
 from detectors.data import Samples, TextColumn
 from detectors.detector import Detector
-from detectors.distortions import DISTORTIONS, STRENGTHS
 from detectors.ensemble import make_ensemble
-from detectors.metrics import detection_metrics
-from detectors.predict_distorted import RobustnessSettings, draw_videos
+from detectors.evaluation import predict_distorted, robustness
+from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS
+from detectors.evaluation.metrics import detection_metrics
+from detectors.evaluation.predict_distorted import RobustnessSettings, draw_videos
+from detectors.evaluation.robustness import COLUMNS, draw_robustness, measure_robustness, read_distorted_runs
+from detectors.evaluation.runs import make_run
 from detectors.registry import load_detector
-from detectors.robustness import COLUMNS, draw_robustness, measure_robustness, read_distorted_runs
-from detectors.runs import make_run
 from detectors.settings import DetectorSettings
 from detectors.train import train_detector
 from preprocess.schemas import DISTORTED_PREDICTIONS

@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import nn
 
-from detectors.sam import Sam
+from detectors.networks.sam import Sam
 
 
 def closure_of(optimizer, loss_of, passes=None):

@@ -15,13 +15,13 @@ from short_run import in_domain_video_aucs
 from sklearn.metrics import roc_auc_score
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 
-from detectors import sbi, sbi_preview, self_blending
 from detectors.crop_window import CropWindow
 from detectors.data import Samples, make_loader
-from detectors.gradcam import grad_cam
-from detectors.registry import load_detector
-from detectors.sbi import FacesToBlend, Sbi, SbiSettings, blend_batch
-from detectors.self_blending import (
+from detectors.families.sbi import detector as sbi
+from detectors.families.sbi import preview as sbi_preview
+from detectors.families.sbi import self_blending
+from detectors.families.sbi.detector import FacesToBlend, Sbi, SbiSettings, blend_batch
+from detectors.families.sbi.self_blending import (
     MASK_PX,
     MIRROR,
     blend_at_once,
@@ -37,6 +37,8 @@ from detectors.self_blending import (
     spread_masks,
     stack_parameters,
 )
+from detectors.figures.gradcam import grad_cam
+from detectors.registry import load_detector
 from detectors.settings import OPTIMIZERS, SCHEDULES
 from detectors.train import train_detector
 from preprocess.cli import UserError

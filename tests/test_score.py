@@ -22,8 +22,8 @@ from conftest import grey_frames, write_video
 from PIL import Image
 from tiny_store import make_store
 
-from detectors.annotate import DrawnTrack, draw_tracks
-from detectors.classifier import Classifier, ClassifierSettings
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.temporal import Temporal, TemporalSettings
 from detectors.predict import predict_dataset
 from detectors.score import (
     TrainedSeed,
@@ -34,8 +34,8 @@ from detectors.score import (
     score_faces,
     stage_settings,
 )
-from detectors.score_tables import verdicts
-from detectors.temporal import Temporal, TemporalSettings
+from detectors.scoring.annotate import DrawnTrack, draw_tracks
+from detectors.scoring.tables import verdicts
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, write_crops
 from preprocess.crops import CropsSettings, crop_shard

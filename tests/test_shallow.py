@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.svm import SVC
 from sklearn.tree import DecisionTreeClassifier
 
-from detectors.shallow import CLASSIFIERS, KernelMachine, ShallowClassifier
+from detectors.families.handmade.shallow import CLASSIFIERS, KernelMachine, ShallowClassifier
 
 
 def problem(n=160, seed=0):

@@ -6,7 +6,7 @@ import pytest
 import timm
 import torch
 
-from detectors.stages import StagedBackbone
+from detectors.families.lav.stages import StagedBackbone
 from preprocess.cli import UserError
 
 

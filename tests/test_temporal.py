@@ -13,13 +13,13 @@ from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 from torch import nn
 
-from detectors.backbones import VectorNetwork
-from detectors.clips import LabelledClips, TrackClips, Tracks, n_frames_of
 from detectors.crop_window import CropWindow
 from detectors.data import Samples, make_loader, split_for_training
+from detectors.families.clips import LabelledClips, TrackClips, Tracks, n_frames_of
+from detectors.families.temporal import Temporal, TemporalSettings, layers_of
+from detectors.networks.backbones import VectorNetwork
 from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.temporal import Temporal, TemporalSettings, layers_of
 from detectors.train import train_detector
 from preprocess.store import read_rows
 

@@ -8,8 +8,7 @@ import pytest
 import torch
 from torch import nn
 
-from detectors.backbones import Backbone
-from detectors.ucf import (
+from detectors.families.ucf import (
     Decoder,
     Ucf,
     UcfSettings,
@@ -18,6 +17,7 @@ from detectors.ucf import (
     permutation_within_halves,
     swap_halves,
 )
+from detectors.networks.backbones import Backbone
 from preprocess.cli import UserError
 
 METHODS = ["real", "swap", "reenact"]
@@ -179,7 +179,7 @@ def test_pretrained_never_means_random(tmp_path, monkeypatch):
     monkeypatch.setenv("TORCH_HOME", str(tmp_path))
     for variable in ("http_proxy", "https_proxy", "all_proxy", "HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY"):
         monkeypatch.delenv(variable, raising=False)
-    monkeypatch.setattr("detectors.backbones._reachable", lambda host: False)
+    monkeypatch.setattr("detectors.networks.backbones._reachable", lambda host: False)
     with pytest.raises(UserError, match=r"legacy_xception.* cannot be reached.*pretrained: false"):
         Backbone("legacy_xception", pretrained=True, stride=32)
 

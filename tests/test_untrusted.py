@@ -20,7 +20,7 @@ from small_run import ROOT, TINY_UCF
 from tiny_store import make_store
 from tiny_videos import write_video
 
-from detectors.backbones import Backbone
+from detectors.networks.backbones import Backbone
 from detectors.registry import load_detector
 from detectors.train import train_detector
 from preprocess.cli import UserError

@@ -44,7 +44,7 @@ rule draw_learning_curves:
     message:
         "Drawing how {wildcards.experiment} learned"
     shell:
-        "python -m detectors.learning_curves --summaries {input}"
+        "python -m detectors.figures.learning_curves --summaries {input}"
         " --output results/{wildcards.experiment}/figures/learning 2> {log}"
 
 

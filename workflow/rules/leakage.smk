@@ -30,5 +30,5 @@ rule check_leakage:
     message:
         "Comparing the test videos of {wildcards.experiment} with its training videos"
     shell:
-        "python -m detectors.leakage --experiment {wildcards.experiment} --index data/index --datasets {params.datasets:q}"
+        "python -m detectors.evaluation.leakage --experiment {wildcards.experiment} --index data/index --datasets {params.datasets:q}"
         " --train {params.train} --test {params.test} --allow {params.allowed} --output {output} 2> {log}"

@@ -36,5 +36,5 @@ rule measure_perturbations:
     message:
         "Counting the errors of {wildcards.experiment} by perturbation"
     shell:
-        "python -m detectors.perturbations --scores {input.scores} --index {input.index} --output {output.table}"
+        "python -m detectors.evaluation.perturbations --scores {input.scores} --index {input.index} --output {output.table}"
         " --figure results/{wildcards.experiment}/figures/perturbations 2> {log}"

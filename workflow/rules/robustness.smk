@@ -29,7 +29,7 @@ rule predict_distorted:
     message:
         "Scoring {wildcards.dataset} distorted, with {wildcards.experiment}, seed {wildcards.seed}"
     shell:
-        "python -m detectors.predict_distorted --checkpoint {input.detector} --samples {input.samples} --data data"
+        "python -m detectors.evaluation.predict_distorted --checkpoint {input.detector} --samples {input.samples} --data data"
         " --settings {params.settings:q} --output {output} --threads {threads} 2> {log}"
 
 
@@ -76,6 +76,6 @@ rule measure_robustness:
     message:
         "Measuring what {wildcards.experiment} loses under distortions"
     shell:
-        "python -m detectors.robustness --train {params.train} --predictions {input.predictions}"
+        "python -m detectors.evaluation.robustness --train {params.train} --predictions {input.predictions}"
         " --validation {input.validation} --settings {params.settings:q} --output {output.table}"
         " --figure results/{wildcards.experiment}/figures/robustness 2> {log}"

@@ -32,7 +32,7 @@ rule cross_evaluate:
     message:
         "Putting the evaluations side by side"
     shell:
-        "python -m detectors.cross_evaluation --evaluations {input} --title {params.title:q} --output {output.table}"
+        "python -m detectors.evaluation.cross_evaluation --evaluations {input} --title {params.title:q} --output {output.table}"
         " --figures $(dirname {output.figure}) 2> {log}"
 
 
@@ -87,7 +87,7 @@ rule compare_experiments:
     message:
         "Testing the differences between experiments"
     shell:
-        "python -m detectors.compare --scores {input} --title {params.title:q} --output {output.table} 2> {log}"
+        "python -m detectors.evaluation.compare --scores {input} --title {params.title:q} --output {output.table} 2> {log}"
 
 
 use rule compare_experiments as compare_study with:
@@ -134,7 +134,7 @@ rule summarise_experiments:
     message:
         "Summing up the experiments"
     shell:
-        "python -m detectors.summarise --evaluations {input} --title {params.title:q} --output {output.table} 2> {log}"
+        "python -m detectors.evaluation.summarise --evaluations {input} --title {params.title:q} --output {output.table} 2> {log}"
 
 
 use rule summarise_experiments as summarise_study with:

@@ -27,8 +27,8 @@ _JSON_TYPES = {
 def stage_settings() -> dict[str, type]:
     """The dataclass of each stage, by its name in the config."""
     from detectors.evaluate import EvaluateSettings
+    from detectors.evaluation.predict_distorted import RobustnessSettings
     from detectors.families import FAMILIES
-    from detectors.predict_distorted import RobustnessSettings
     from detectors.registry import detector_class
     from preprocess.crops import CropsSettings
     from preprocess.faces import FacesSettings

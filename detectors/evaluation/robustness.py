@@ -1,0 +1,213 @@
+"""How much a detector loses under graded distortions: `robustness.csv` and a figure.
+
+Which distortions there are and what the columns mean stands in `docs/robustness.md`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import math
+from collections.abc import Sequence
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from sklearn.metrics import roc_auc_score
+
+from detectors.evaluate import EvaluateSettings, choose_thresholds, write_csv
+from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
+from detectors.evaluation.html_tables import write_html
+from detectors.evaluation.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
+from detectors.figures.style import COLOURS, DASHED, GREY, panels, write_figure
+from preprocess.cli import UserError, run_command
+from preprocess.settings import load_settings
+
+MEASURED = tuple(f"{level}_{metric}" for metric in ("auc", "accuracy") for level in LEVELS)
+COLUMNS = (
+    *("experiment", "seed", "dataset", "domain", "distortion", "strength", "amount", "unit"),
+    *("n_videos", "n_videos_fake", "n_faces"),
+    *MEASURED,
+)
+
+# runs of one file by distortion and strength, the crops as they are first
+DistortedRuns = dict[tuple[str, int], Run]
+
+
+def read_distorted_runs(path: str | Path, aggregation: str = DETECTOR) -> DistortedRuns:
+    """The runs of one seed on one data set, as `detectors.evaluation.predict_distorted` wrote them.
+
+    Raises:
+        UserError: The file is absent or holds something else.
+    """
+    samples, dataset, made_by = read_predictions(path, ["distortion", "strength"])
+    return {
+        (name, int(strength)): make_run(of_run, dataset, made_by, aggregation)
+        for (name, strength), of_run in samples.groupby(["distortion", "strength"], sort=False)
+    }
+
+
+def measure_robustness(
+    distorted: Sequence[DistortedRuns], thresholds: dict[int, dict[str, float]], train: Sequence[str]
+) -> pd.DataFrame:
+    """The table `robustness.csv`: a row per data set, distortion, strength and seed, then one of their mean.
+
+    Args:
+        distorted: Every seed on every test data set.
+        thresholds: By seed and level, as `detectors.evaluate.choose_thresholds` gives them.
+        train: Data sets that the detector was trained on.
+
+    Returns:
+        `COLUMNS`; NaN where a value is not defined. Strength 0 with the distortion `none` are the crops as they are.
+    """
+    rows = []
+    for runs in distorted:
+        for (name, strength), run in runs.items():
+            distortion = DISTORTIONS.get(name)
+            row = {
+                "experiment": run.experiment,
+                "seed": run.seed,
+                "dataset": run.dataset,
+                "domain": "in" if run.dataset in train else "out",
+                "distortion": name,
+                "strength": strength,
+                "amount": distortion.amounts[STRENGTHS.index(strength)] if distortion else math.nan,
+                "unit": distortion.unit if distortion else "",
+                "n_videos": len(run.videos),
+                "n_videos_fake": int((run.videos["label"] == 1).sum()),
+                "n_faces": len(run.labels),
+            }
+            for level in LEVELS:
+                row |= _measure(level, *run.of_level(level), thresholds[run.seed][level])
+            rows.append(row)
+    table = pd.DataFrame(rows, columns=list(COLUMNS))
+    tables = []
+    for _, of_dataset in table.groupby("dataset", sort=False):
+        for _, of_run in of_dataset.groupby(["distortion", "strength"], sort=False):
+            # not defined where it is not defined for one seed
+            mean = {**of_run.iloc[0], "seed": MEAN, **of_run[list(MEASURED)].mean(skipna=False)}
+            tables += [of_run, pd.DataFrame([mean], columns=list(COLUMNS))]
+    return pd.concat(tables, ignore_index=True).astype({"seed": object}) if tables else table
+
+
+def _measure(level: str, labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
+    """`MEASURED` of a level. The other metrics would take ten times as long, for thousands of rows."""
+    both = len(np.unique(labels)) == 2
+    return {
+        f"{level}_auc": float(roc_auc_score(labels, scores)) if both else math.nan,
+        f"{level}_accuracy": math.nan if math.isnan(threshold) else float(np.mean((scores >= threshold) == labels)),
+    }
+
+
+def draw_robustness(table: pd.DataFrame) -> Figure:
+    """Video AUC against strength, a panel per distortion and a line per data set; in-domain solid, out dashed.
+
+    More than seven data sets are thin grey lines, with the mean of those in and of those out of domain.
+
+    Args:
+        table: What `measure_robustness` returns.
+    """
+    mean = table[(table["seed"] == MEAN) & table["video_auc"].notna()]
+    names = [name for name in DISTORTIONS if name in set(mean["distortion"])]
+    if not names:
+        figure = Figure(figsize=(4.5, 1.5))
+        figure.text(0.5, 0.5, "no test data set holds both classes:\nthere is no AUC", ha="center", va="center")
+        return figure
+    figure = Figure(layout="constrained")
+    handles = {}
+    for axes, name in panels(figure, names, height=2.0, x_label="", y_label="video AUC", width=2.0):
+        shown = mean[mean["distortion"].isin([name, UNDISTORTED])].sort_values("strength", kind="stable")
+        handles |= _draw_lines(axes, shown)
+        graded = shown[shown["distortion"] == name].drop_duplicates("strength")
+        axes.set_xticks([0, *graded["strength"]], ["none", *(f"{amount:g}" for amount in graded["amount"])])
+        axes.tick_params(axis="x", labelsize=7)
+        axes.set_xlabel(DISTORTIONS[name].unit, fontsize=7)
+        axes.set_title(name.replace("_", " "))
+        lowest = mean["video_auc"].min()
+        axes.set_ylim(min(0.45, lowest - 0.03), 1.02)
+        axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
+    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, handlelength=3)
+    n_seeds = table.loc[table["seed"] != MEAN, "seed"].nunique()
+    figure.suptitle(table["experiment"].iloc[0] + (f", mean of {n_seeds} seeds" if n_seeds > 1 else ""))
+    return figure
+
+
+def _draw_lines(axes: Axes, shown: pd.DataFrame) -> dict:
+    """Lines of one panel; returns their handles by label."""
+    curves = dict(list(shown.groupby(["dataset", "domain"], sort=False)))
+    handles = {}
+    if len(curves) <= len(COLOURS):
+        for colour, ((dataset, domain), curve) in zip(COLOURS, curves.items(), strict=False):
+            style = {"color": colour, "linestyle": "-" if domain == "in" else DASHED, "marker": "o", "markersize": 3}
+            label = f"{dataset} ({'in domain' if domain == 'in' else 'out of domain'})"
+            handles[label] = axes.plot(curve["strength"], curve["video_auc"], linewidth=1.3, **style)[0]
+        return handles
+    for curve in curves.values():
+        handles["one data set"] = axes.plot(
+            curve["strength"], curve["video_auc"], color=GREY, linewidth=0.5, alpha=0.6
+        )[0]
+    for domain, label, style in (("in", "mean in domain", "-"), ("out", "mean out of domain", DASHED)):
+        of_domain = shown[shown["domain"] == domain].groupby("strength")["video_auc"].mean()
+        if len(of_domain):
+            handles[label] = axes.plot(of_domain.index, of_domain, color=COLOURS[0], linestyle=style, linewidth=1.6)[0]
+    return handles
+
+
+def format_table(table: pd.DataFrame) -> str:
+    """Mean video AUC by data set, distortion and strength, as lines for a person."""
+    mean = table[table["seed"] == MEAN]
+    lines = []
+    for dataset, of_dataset in mean.groupby("dataset", sort=False):
+        plain = of_dataset.loc[of_dataset["strength"] == 0, "video_auc"]
+        lines.append(f"{dataset}: video AUC {_readable(plain)} as it is")
+        for name in [name for name in DISTORTIONS if name in set(of_dataset["distortion"])]:
+            graded = of_dataset[of_dataset["distortion"] == name].sort_values("strength")
+            values = "  ".join(_readable([value]) for value in graded["video_auc"])
+            lines.append(f"    {name:<18} {values}")
+    return "\n".join(lines)
+
+
+def _readable(values: Sequence[float]) -> str:
+    value = next(iter(values), math.nan)
+    return "—" if np.isnan(value) else f"{value:.3f}"
+
+
+def main() -> None:
+    """Command line: `python -m detectors.evaluation.robustness --help`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m detectors.evaluation.robustness", description=__doc__.split("\n\n")[0]
+    )
+    parser.add_argument("--train", nargs="+", required=True, help="data sets that the detector was trained on")
+    parser.add_argument(
+        "--predictions",
+        nargs="+",
+        type=Path,
+        required=True,
+        help="what python -m detectors.evaluation.predict_distorted wrote, one file per test data set and seed",
+    )
+    parser.add_argument(
+        "--validation", nargs="*", type=Path, default=[], help="validation.parquet of every seed, for its thresholds"
+    )
+    parser.add_argument("--settings", default="{}", help="settings of the evaluation as JSON")
+    parser.add_argument("--output", type=Path, required=True, help="robustness.csv; tables/ is written beside it")
+    parser.add_argument("--figure", type=Path, required=True, help="figure to write, without a suffix")
+    args = parser.parse_args()
+
+    settings = load_settings(EvaluateSettings, args.settings)
+    distorted = [read_distorted_runs(path, settings.aggregation) for path in args.predictions]
+    runs = [run for of_file in distorted for run in of_file.values()]
+    if not runs:
+        raise UserError("no file after --predictions holds a labelled test sample: there is nothing to measure")
+    table = measure_robustness(distorted, choose_thresholds(runs, args.validation, settings), args.train)
+    figures = write_figure(args.figure, partial(draw_robustness, table))
+    page = args.output.parent / "tables" / "robustness.html"
+    write_html(page, f"{runs[0].experiment}: robustness", table, whole=args.output.name)
+    write_csv(args.output, table)
+    print(f"\n{runs[0].experiment}\n\n{format_table(table)}\n\ntable    {args.output}")
+    print("figure   " + "\n         ".join(map(str, figures)))
+
+
+if __name__ == "__main__":
+    run_command(main)

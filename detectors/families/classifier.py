@@ -1,0 +1,118 @@
+"""Any network of timm with a last layer for real and fake: the baseline of every study."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import ClassVar
+
+import torch
+from torch import Tensor, nn
+from torch.utils.data import Dataset
+
+from detectors.data import Samples
+from detectors.figures.gradcam import last_feature_map
+from detectors.labelled_crops import BALANCES, LabelledCrops
+from detectors.network import NetworkDetector
+from detectors.networks.backbones import ClassificationNetwork
+from detectors.networks.losses import cross_entropy, focal_loss
+from detectors.settings import NetworkSettings
+from preprocess.settings import setting
+
+# Mean and standard deviation of the channels of ImageNet, of values from 0 to 1.
+_IMAGENET_MEAN = (0.485, 0.456, 0.406)
+_IMAGENET_STD = (0.229, 0.224, 0.225)
+
+
+@dataclass(frozen=True)
+class ClassifierSettings(NetworkSettings):
+    """Settings of a plain classifier."""
+
+    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0)
+    normalisation: str = setting(
+        "half",
+        "How pixels become input: half is (value - 0.5) / 0.5, as DeepfakeBench has it for every detector; imagenet is "
+        "the mean and deviation that most timm weights were trained with.",
+        choices=("half", "imagenet"),
+    )
+    loss: str = setting("cross_entropy", "focal counts easy faces less.", choices=("cross_entropy", "focal"))
+    fake_weight: float = setting(
+        0.5,
+        "Weight of fakes in the loss, reals weigh one minus it; 0.25 with the focal loss of the studies.",
+        minimum=0,
+    )
+    focal_gamma: float = setting(2.0, "How much less the focal loss counts easy faces.", minimum=0)
+    label_smoothing: float = setting(0.0, "Share of the target spread over both classes (cross_entropy).", minimum=0)
+    balance: str = setting(
+        "none",
+        "What an epoch draws: none, the samples as they are; label, as many reals as fakes; method, besides, as many "
+        "fakes of each method.",
+        choices=BALANCES,
+    )
+
+
+class Classifier(NetworkDetector):
+    """See the module."""
+
+    Settings: ClassVar[type[NetworkSettings]] = ClassifierSettings
+    settings: ClassifierSettings
+
+    def __init__(self, settings: ClassifierSettings, methods: list[str], *, prediction_only: bool = False):
+        super().__init__(settings, methods, prediction_only=prediction_only)
+        self.network = self.make_network()
+        imagenet = settings.normalisation == "imagenet"
+        for name, values in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
+            channels = torch.tensor(values if imagenet else (0.5,) * 3).view(1, 3, 1, 1)
+            self.register_buffer(name, 255 * channels, persistent=False)
+
+    def make_network(self) -> nn.Module:
+        """What `logits` runs."""
+        return ClassificationNetwork(
+            self.settings.backbone,
+            pretrained=self.settings.pretrained,
+            stride=self.settings.backbone_stride,
+            n_classes=2,
+            dropout=self.settings.dropout,
+        )
+
+    def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
+        return LabelledCrops(
+            data / "crops", samples, self.window, seed, self.settings.augmentation, self.settings.balance
+        )
+
+    def inputs(self, images: Tensor) -> Tensor:
+        """What the network reads of uint8 RGB images (N, 3, size, size)."""
+        return (images - self.mean) / self.std
+
+    def logits(self, images: Tensor) -> Tensor:
+        """(N, 2): real, fake, of uint8 images."""
+        return self.network(self.inputs(images))
+
+    def losses(self, batch: dict) -> dict[str, Tensor]:
+        settings = self.settings
+        logits = self.logits(batch["image"])
+        if settings.loss == "focal":
+            total = focal_loss(logits, batch["label"], gamma=settings.focal_gamma, fake_weight=settings.fake_weight)
+        else:
+            total = cross_entropy(
+                logits,
+                batch["label"],
+                fake_weight=settings.fake_weight,
+                label_smoothing=settings.label_smoothing,
+            )
+        return {"total": total}
+
+    def score(self, images: Tensor) -> Tensor:
+        return self.logits(images).float().softmax(dim=1)[:, 1]
+
+    def vectors(self, images: Tensor) -> dict[str, Tensor]:
+        return {"features": self.network.vectors(self.inputs(images))}
+
+    @property
+    def cam_layer(self) -> nn.Module | None:
+        blank = torch.zeros((1, 3, self.settings.size, self.settings.size), dtype=torch.uint8, device=self.mean.device)
+        return last_feature_map(self.network, lambda: self.logits(blank))
+
+    def evidence(self, images: Tensor) -> Tensor:
+        real, fake = self.logits(images).float().unbind(dim=1)
+        return fake - real

@@ -1,0 +1,1 @@
+"""Self-blended images (SBI)."""

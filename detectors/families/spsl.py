@@ -1,0 +1,74 @@
+"""SPSL: spatial-phase shallow learning (Liu et al., CVPR 2021).
+
+Up-sampling, which every generator does, leaves its traces in the phase of the spectrum. The image of the phase alone
+(every amplitude set to one) becomes a fourth channel beside red, green and blue. Shallow networks, that see small
+neighbourhoods, generalise better: a smaller `backbone_stride` leaves the last layers out.
+
+Written from the paper's description.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import ClassVar
+
+import torch
+from torch import Tensor
+
+from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.networks.backbones import add_input_channel
+from detectors.settings import NetworkSettings
+from preprocess.settings import setting
+
+# Below this amplitude, of pixels from 0 to 1, a frequency is rounding error and its phase means nothing.
+_SMALLEST_AMPLITUDE = 1e-4
+
+
+@dataclass(frozen=True)
+class SpslSettings(ClassifierSettings):
+    """Settings of SPSL; the defaults are the paper's. At batches of 16 the published learning rate is 1.414e-4."""
+
+    phase: bool = setting(True, "false: colours alone (the ablation).")
+    phase_gain: float = setting(
+        1.0,
+        "Factor on the phase image, whose root mean square is 1 / size as published: 256 raises it to that of the "
+        "colours, which learns faster from random weights.",
+        minimum=0,
+    )
+
+
+class Spsl(Classifier):
+    """See the module."""
+
+    Settings: ClassVar[type[NetworkSettings]] = SpslSettings
+    settings: SpslSettings
+
+    def __init__(self, settings: SpslSettings, methods: list[str], *, prediction_only: bool = False):
+        super().__init__(settings, methods, prediction_only=prediction_only)
+        if settings.phase:
+            add_input_channel(self.network)
+
+    def inputs(self, images: Tensor) -> Tensor:
+        colours = super().inputs(images)
+        if not self.settings.phase:
+            return colours
+        return torch.cat([colours, self.settings.phase_gain * phase_image(images)], dim=1)
+
+
+def phase_image(images: Tensor) -> Tensor:
+    """What an image is when each of its frequencies has amplitude one (paper, equation 3 and 4).
+
+    Args:
+        images: (N, 3, height, width) uint8.
+
+    Returns:
+        (N, 1, height, width) float32, with a mean square of 1 / (height * width) where no frequency is empty. A
+        frequency that the grey image does not hold stays out, since its phase is rounding error.
+    """
+    grey = images.float().mean(dim=1, keepdim=True) / 255
+    # half precision has no transform of every size
+    with torch.autocast(images.device.type, enabled=False):
+        spectrum = torch.fft.rfft2(grey)
+        amplitude = spectrum.abs()
+        unit = torch.where(amplitude > _SMALLEST_AMPLITUDE, spectrum / amplitude.clamp(min=_SMALLEST_AMPLITUDE), 0)
+        return torch.fft.irfft2(unit, s=grey.shape[-2:])

@@ -1,0 +1,47 @@
+"""What the figures of an evaluation show and call things: the mean row of every test data set, titles, intervals."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from detectors.evaluation.runs import MEAN, Run
+
+DOMAINS = {"in": "in domain", "out": "out of domain"}
+
+
+def mean_rows(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of an evaluation that are means over the seeds: one per test data set."""
+    return table[table["seed"] == MEAN]
+
+
+def panel_title(row: dict) -> str:
+    """Name and domain of a row's data set, on two lines."""
+    return f"{row['dataset']}\n{DOMAINS[row['domain']]}"
+
+
+def with_missing(row: dict) -> str:
+    """How many videos a row counts, and how many of them have no prediction."""
+    missing = f", {row['n_videos_missing']} missing" if row["n_videos_missing"] else ""
+    return f"{row['n_videos']} videos{missing}"
+
+
+def interval_text(row: dict) -> str:
+    """The bootstrap interval of a row's video AUC, or nothing."""
+    return "" if math.isnan(row["video_auc_low"]) else f"[{row['video_auc_low']:.3f}, {row['video_auc_high']:.3f}]"
+
+
+def figure_title(shown: pd.DataFrame, runs: Sequence[Run]) -> str:
+    """The experiment, and its number of seeds when there are several."""
+    n_seeds = len({run.seed for run in runs})
+    return shown["experiment"].iloc[0] + (f", {n_seeds} seeds" if n_seeds > 1 else "")
+
+
+def empty_figure(told: str) -> Figure:
+    """A figure that says why it shows nothing."""
+    figure = Figure(figsize=(4.5, 1.5))
+    figure.text(0.5, 0.5, told, ha="center", va="center")
+    return figure

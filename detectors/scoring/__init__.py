@@ -1,0 +1,1 @@
+"""What `detectors.score` shows and writes."""
