@@ -47,7 +47,9 @@ from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
 from detectors.crop_window import CropWindow
-from detectors.data import FaceCrops, Samples, TextColumn, make_loader, new_images, split_planes, to_tensor
+from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
+from detectors.data.samples import Samples, TextColumn
+from detectors.data.scoring_set import FaceCrops
 from preprocess.crop_file import Crop, CropReader, CropRows, decode_crop, decode_png, encode_crop, write_crops
 from preprocess.schemas import SAMPLES
 from preprocess.store import Origin

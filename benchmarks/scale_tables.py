@@ -205,7 +205,7 @@ def main() -> None:
     collect = ["--data", data, "--dataset", "c", "--n-shards", args.shards, "--output", samples, "--ledger", ledger]
     report("samples and ledger", [*python, "preprocess.samples", *collect])
     report("status", [*python, "preprocess.status", "--config", work / "config.yaml", "--folder", work])
-    opening = f"from detectors.data import Samples; print(len(Samples.read(['{samples}'])))"
+    opening = f"from detectors.data.samples import Samples; print(len(Samples.read(['{samples}'])))"
     report("opening the samples to train", [sys.executable, "-c", opening])
     make_predictions(samples, predictions)
     n_scores = len(read_table(predictions, ["score"]))

@@ -21,7 +21,8 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from detectors.data import EpochSampler, Samples, default_workers, make_loader, training_methods
+from detectors.data.loader import EpochSampler, default_workers, make_loader
+from detectors.data.samples import Samples, training_methods
 from detectors.network import NetworkDetector
 from detectors.registry import detector_class
 from preprocess.device import pick_device

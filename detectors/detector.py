@@ -11,7 +11,8 @@ import numpy as np
 from torch import Tensor, nn
 
 from detectors.crop_window import CropWindow
-from detectors.data import FaceCrops, Samples, ScoringSet
+from detectors.data.samples import Samples
+from detectors.data.scoring_set import FaceCrops, ScoringSet
 from detectors.settings import DetectorSettings
 
 

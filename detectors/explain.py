@@ -24,7 +24,8 @@ import numpy as np
 import torch
 from matplotlib.figure import Figure
 
-from detectors.data import CropStore, default_workers, to_tensor
+from detectors.data.crop_store import CropStore
+from detectors.data.loader import default_workers, to_tensor
 from detectors.detector import Detector
 from detectors.figures.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
 from detectors.figures.features import draw_features, read_features

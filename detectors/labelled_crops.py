@@ -9,7 +9,9 @@ import torch
 from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow
-from detectors.data import CropStore, Samples, new_images, reals_and_fakes, split_planes, to_tensor
+from detectors.data.crop_store import CropStore
+from detectors.data.loader import new_images, split_planes, to_tensor
+from detectors.data.samples import Samples, reals_and_fakes
 
 BALANCES = ("none", "label", "method")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from preprocess.cli import UserError
 from preprocess.masks import landmark_points
 from preprocess.schemas import N_LANDMARKS

@@ -14,7 +14,9 @@ from torch.utils.data import Dataset
 
 from detectors.augmentation import CHAINS
 from detectors.crop_window import CropWindow, Geometry
-from detectors.data import CropStore, OpenFiles, Samples, new_images, split_planes
+from detectors.data.crop_store import CropStore, OpenFiles
+from detectors.data.loader import new_images, split_planes
+from detectors.data.samples import Samples
 from detectors.labelled_crops import BalancedDraws
 from detectors.landmarks import read_landmarks
 from preprocess.cli import UserError

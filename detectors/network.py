@@ -20,7 +20,8 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detectors.data import EpochSampler, Samples, make_loader
+from detectors.data.loader import EpochSampler, make_loader
+from detectors.data.samples import Samples
 from detectors.detector import Detector, Fitted, Training
 from detectors.figures.map_sheets import map_sheets
 from detectors.networks.lightning_module import SELECTION, ProgressLines, TrainingModule

@@ -10,7 +10,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data import Samples, ScoringSet, default_workers, make_loader
+from detectors.data.loader import default_workers, make_loader
+from detectors.data.samples import Samples
+from detectors.data.scoring_set import ScoringSet
 from detectors.detector import Detector
 from detectors.registry import load_detector
 from preprocess import versions

@@ -23,7 +23,10 @@ import torch
 from matplotlib.figure import Figure
 
 from detectors.crop_window import CropWindow
-from detectors.data import CropStore, FaceCrops, Samples, default_workers, make_loader, to_tensor
+from detectors.data.crop_store import CropStore
+from detectors.data.loader import default_workers, make_loader, to_tensor
+from detectors.data.samples import Samples
+from detectors.data.scoring_set import FaceCrops
 from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
 from detectors.image_vectors import COSINE, DISTANCES, HARRIS, SIFT, ImageVectors, distances
 from preprocess import versions

@@ -23,7 +23,8 @@ import numpy as np
 import pandas as pd
 import torch
 
-from detectors.data import Samples, default_workers
+from detectors.data.loader import default_workers
+from detectors.data.samples import Samples
 from detectors.detector import Detector
 from detectors.evaluate import VALIDATION, EvaluateSettings
 from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores

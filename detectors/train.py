@@ -23,7 +23,9 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data import Samples, default_workers, draw_rows, split_for_training, training_methods
+from detectors.data.loader import default_workers
+from detectors.data.samples import Samples, training_methods
+from detectors.data.split import draw_rows, split_for_training
 from detectors.detector import Training
 from detectors.evaluation.runs import equal_error_thresholds
 from detectors.families import FAMILIES

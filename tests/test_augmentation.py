@@ -10,7 +10,8 @@ from tiny_store import make_store
 from detectors import augmentation
 from detectors.augmentation import CHAINS, Chain, Step, add_noise, change_contrast, jpeg, read_augmented
 from detectors.crop_window import CropWindow, Geometry
-from detectors.data import CropStore, Samples
+from detectors.data.crop_store import CropStore
+from detectors.data.samples import Samples
 
 N_DRAWS = 600
 # five standard deviations of a share of `N_DRAWS` at one half

@@ -15,7 +15,9 @@ from sklearn.metrics import roc_auc_score
 from tiny_store import make_store
 
 from detectors.crop_window import CropWindow
-from detectors.data import Samples, make_loader, split_for_training
+from detectors.data.loader import make_loader
+from detectors.data.samples import Samples
+from detectors.data.split import split_for_training
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.spsl import Spsl, SpslSettings, phase_image
 from detectors.labelled_crops import LabelledCrops

@@ -11,17 +11,11 @@ from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 from torch.utils.data import Dataset, default_collate
 
 from detectors.crop_window import CropWindow, Geometry
-from detectors.data import (
-    EpochSampler,
-    FaceCrops,
-    RealFakePairs,
-    Samples,
-    draw_rows,
-    make_loader,
-    split_for_training,
-    to_tensor,
-    training_methods,
-)
+from detectors.data.loader import EpochSampler, make_loader, to_tensor
+from detectors.data.pairs import RealFakePairs
+from detectors.data.samples import Samples, training_methods
+from detectors.data.scoring_set import FaceCrops
+from detectors.data.split import draw_rows, split_for_training
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, CropRows
 from preprocess.schemas import SAMPLES

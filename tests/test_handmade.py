@@ -15,7 +15,7 @@ from short_run import in_domain_video_aucs
 from sklearn.metrics import roc_auc_score
 from tiny_store import CROP_SIZE, make_store
 
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from detectors.families.handmade.dct import (
     Dct,
     DctSettings,

@@ -15,7 +15,10 @@ from tiny_store import BOX, CROP_X, CROP_Y, make_store
 
 from detectors.augmentation import CHAINS, Chain
 from detectors.crop_window import CropWindow
-from detectors.data import CropStore, Samples, make_loader, split_for_training
+from detectors.data.crop_store import CropStore
+from detectors.data.loader import make_loader
+from detectors.data.samples import Samples
+from detectors.data.split import split_for_training
 from detectors.families.lav.detector import (
     ConsistencyEnhancement,
     GuidedAttention,

@@ -14,7 +14,7 @@ from tiny_masks import add_landmarks_and_masks
 from tiny_store import make_store
 
 from detectors.crop_window import CropWindow
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from detectors.detector import Training
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.lav.detector import Lav, LavSettings

@@ -7,7 +7,7 @@ import pytest
 import torch
 from tiny_store import make_store
 
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from detectors.detector import Training
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.networks.optimizers import learning_rate_factor, make_optimizer

@@ -13,7 +13,9 @@ import torch
 from tiny_store import make_store
 
 from detectors.crop_window import CropWindow
-from detectors.data import CropStore, Samples, to_tensor
+from detectors.data.crop_store import CropStore
+from detectors.data.loader import to_tensor
+from detectors.data.samples import Samples
 from detectors.image_vectors import ImageVectors, corner_descriptors, distances
 from detectors.retrieve import nearest, query_image, retrieve, store_vectors
 from preprocess.cli import UserError

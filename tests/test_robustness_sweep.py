@@ -14,7 +14,7 @@ import torch
 from tiny_store import make_store
 
 from detectors import predict
-from detectors.data import Samples, TextColumn
+from detectors.data.samples import Samples, TextColumn
 from detectors.detector import Detector
 from detectors.ensemble import make_ensemble
 from detectors.evaluation import predict_distorted, robustness

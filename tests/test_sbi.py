@@ -16,7 +16,8 @@ from sklearn.metrics import roc_auc_score
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 
 from detectors.crop_window import CropWindow
-from detectors.data import Samples, make_loader
+from detectors.data.loader import make_loader
+from detectors.data.samples import Samples
 from detectors.families.sbi import detector as sbi
 from detectors.families.sbi import preview as sbi_preview
 from detectors.families.sbi import self_blending

@@ -14,7 +14,9 @@ from tiny_store import make_store
 from torch import nn
 
 from detectors.crop_window import CropWindow
-from detectors.data import Samples, make_loader, split_for_training
+from detectors.data.loader import make_loader
+from detectors.data.samples import Samples
+from detectors.data.split import split_for_training
 from detectors.families.clips import LabelledClips, TrackClips, Tracks, n_frames_of
 from detectors.families.temporal import Temporal, TemporalSettings, layers_of
 from detectors.networks.backbones import VectorNetwork

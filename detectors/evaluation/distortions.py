@@ -17,7 +17,7 @@ import cv2
 import numpy as np
 
 from detectors.augmentation import add_noise, change_contrast, jpeg
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from preprocess.shards import stable_hash
 
 STRENGTHS = (1, 2, 3, 4, 5)
@@ -33,7 +33,7 @@ _NOISE = 7  # first word of a seed
 
 
 class StoredCropReader(Protocol):
-    """What `detectors.data` reads the stored crops of samples with."""
+    """What `detectors.data.crop_store` reads the stored crops of samples with."""
 
     samples: Samples
 

@@ -18,7 +18,8 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data import UNKNOWN_LABEL, Samples, default_workers
+from detectors.data.loader import default_workers
+from detectors.data.samples import UNKNOWN_LABEL, Samples
 from detectors.detector import Detector
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED, DistortedCrops
 from detectors.predict import SAMPLE_COLUMNS, predictions_origin, score_items

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from detectors.figures.gradcam import last_feature_map
 from detectors.labelled_crops import BALANCES, LabelledCrops
 from detectors.network import NetworkDetector

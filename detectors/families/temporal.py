@@ -18,7 +18,8 @@ from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
 from torch.utils.data import Dataset
 
-from detectors.data import Samples, ScoringSet
+from detectors.data.samples import Samples
+from detectors.data.scoring_set import ScoringSet
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.clips import LabelledClips, TrackClips, n_frames_of
 from detectors.networks.backbones import VectorNetwork

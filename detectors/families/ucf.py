@@ -22,7 +22,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from detectors.data import RealFakePairs, Samples
+from detectors.data.pairs import RealFakePairs
+from detectors.data.samples import Samples
 from detectors.network import NetworkDetector
 from detectors.networks.backbones import Backbone
 from detectors.networks.losses import triplet_loss

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from preprocess.cli import UserError
 from preprocess.store import read_origin, read_table
 

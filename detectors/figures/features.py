@@ -15,7 +15,7 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import balanced_accuracy_score, pairwise_distances
 from threadpoolctl import threadpool_limits
 
-from detectors.data import make_loader
+from detectors.data.loader import make_loader
 from detectors.detector import Detector
 from detectors.figures.examples import TestSet
 from detectors.figures.style import COLOURS, FAKE_COLOUR, REAL_COLOUR

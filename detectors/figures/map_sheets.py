@@ -17,7 +17,9 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
 from detectors.crop_window import CropWindow
-from detectors.data import CropStore, Samples, to_tensor
+from detectors.data.crop_store import CropStore
+from detectors.data.loader import to_tensor
+from detectors.data.samples import Samples
 from detectors.detector import Detector, Training
 from detectors.figures.style import STYLE
 from detectors.masked_crops import MaskStore, patches_of_mask

@@ -15,7 +15,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from detectors.data import Samples, SequenceSampler
+from detectors.data.loader import SequenceSampler
+from detectors.data.samples import Samples
 from detectors.evaluation.aggregation import video_scores
 from detectors.evaluation.metrics import detection_metrics
 from detectors.networks.optimizers import learning_rate_factor

@@ -18,7 +18,8 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from detectors.data import Samples, make_loader, reals_and_fakes
+from detectors.data.loader import make_loader
+from detectors.data.samples import Samples, reals_and_fakes
 from detectors.detector import Detector, Fitted, Training
 from detectors.families.handmade.shallow import ADA, CLASSIFIERS, FOREST, GRADIENT, LOGISTIC, SVM, ShallowClassifier
 from detectors.networks.lightning_module import validation_metrics

@@ -20,7 +20,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from detectors.data import Samples
+from detectors.data.samples import Samples
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.families.lav.srm import SrmFilter
 from detectors.families.lav.stages import StagedBackbone

@@ -22,7 +22,9 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow, Geometry
-from detectors.data import Samples, StoredCrops, new_images, split_planes
+from detectors.data.crop_store import StoredCrops
+from detectors.data.loader import new_images, split_planes
+from detectors.data.samples import Samples
 from detectors.evaluation.aggregation import MAX_THEN_MEAN
 from detectors.families.sbi.self_blending import (
     MASK_PX,

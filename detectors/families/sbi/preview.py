@@ -14,7 +14,8 @@ import torch
 import torch.nn.functional as F
 
 from detectors.crop_window import CropWindow
-from detectors.data import EpochSampler, Samples
+from detectors.data.loader import EpochSampler
+from detectors.data.samples import Samples
 from detectors.families.sbi.detector import FacesToBlend, SbiSettings, blend_batch
 from preprocess.cli import run_command
 from preprocess.crop_file import encode_png

@@ -1,0 +1,5 @@
+"""What detectors read: the samples of a store, and their face crops, cut on reading.
+
+Every random choice comes from a generator seeded by (seed, epoch, index), so neither the number of loader
+workers nor a resumed training changes what is read.
+"""
