@@ -20,7 +20,6 @@ import pandas as pd
 import pyarrow as pa
 
 from detectors.evaluation.aggregation import AGGREGATIONS
-from detectors.evaluation.html_tables import write_html
 from detectors.evaluation.leakage import read_leaked
 from detectors.evaluation.metrics import METRICS, RESAMPLED, bootstrap, detection_metrics
 from detectors.evaluation.record import write_record
@@ -39,11 +38,12 @@ from detectors.evaluation.runs import (
     with_missing_videos,
 )
 from detectors.figures.experiment import draw_figures
+from detectors.tables import decimals, text_table, write_csv_and_page
 from preprocess import versions
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import OK, PARTIAL, VIDEO_SCORES, VIDEO_STATUS
 from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import Origin, atomic_path, write_table
+from preprocess.store import Origin, write_table
 
 log = logging.getLogger("detectors.evaluate")
 
@@ -282,36 +282,26 @@ def format_table(table: pd.DataFrame) -> str:
     several_seeds = STD in set(table["seed"])
     header = ["data set", "type", "domain", "videos (missing)", "frame AUC", "video AUC [95 % interval]"]
     header += ["video EER", "video accuracy"] + ["video AUC of seeds"] * several_seeds
-    lines = [header]
+    rows = [header]
     for row in table[table["seed"] == MEAN].to_dict("records"):
         interval = ""
         if not math.isnan(row["video_auc_low"]):
             interval = f" [{row['video_auc_low']:.3f}, {row['video_auc_high']:.3f}]"
-        line = [
+        cells = [
             row["dataset"],
             row["type"] or "—",
             row["domain"],
             f"{row['n_videos']} ({row['n_videos_missing']})",
-            _readable(row["frame_auc"]),
-            _readable(row["video_auc"]) + interval,
-            _readable(row["video_eer"]),
-            _readable(row["video_accuracy"]),
+            decimals(row["frame_auc"]),
+            decimals(row["video_auc"]) + interval,
+            decimals(row["video_eer"]),
+            decimals(row["video_accuracy"]),
         ]
         if several_seeds:
             of_seeds = table.loc[(table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARIES), "video_auc"]
-            line.append("—" if of_seeds.isna().any() else f"{of_seeds.min():.3f} to {of_seeds.max():.3f}")
-        lines.append(line)
-    widths = [max(len(line[column]) for line in lines) for column in range(len(header))]
-    lines.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
-
-
-def write_csv(path: str | Path, table: pd.DataFrame) -> None:
-    """Write a table as CSV with six significant digits and empty cells for what is not defined."""
-    with atomic_path(path) as temporary:
-        table.to_csv(temporary, index=False, float_format="%.6g", na_rep="", lineterminator="\n")
+            cells.append("—" if of_seeds.isna().any() else f"{of_seeds.min():.3f} to {of_seeds.max():.3f}")
+        rows.append(cells)
+    return text_table(rows)
 
 
 def _by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
@@ -407,10 +397,6 @@ def _best(rows: list[dict]) -> dict:
     return {**max(rows, key=lambda row: row[metric]), "seed": BEST}
 
 
-def _readable(value: float) -> str:
-    return "—" if math.isnan(value) else f"{value:.3f}"
-
-
 def main() -> None:
     """Command line of the evaluation."""
     parser = argparse.ArgumentParser(prog="python -m detectors.evaluate", description=__doc__.split("\n\n")[0])
@@ -463,16 +449,9 @@ def main() -> None:
         Origin(tested, "evaluate", settings_json(settings), versions.EVALUATE),
     )
     missing_path = args.output.with_name("missing.csv")
-    write_csv(missing_path, missing)
+    write_csv_and_page(missing_path, f"{args.experiment}: test videos without a score", missing)
     outcomes = video_outcomes(ledgers)
-    write_csv(args.output.with_name("videos.csv"), outcomes)
-    for name, title, of_name in (
-        ("eval", "evaluation", table),
-        ("missing", "test videos without a score", missing),
-        ("videos", "what became of the videos", outcomes),
-    ):
-        page = args.output.parent / "tables" / f"{name}.html"
-        write_html(page, f"{args.experiment}: {title}", of_name, whole=f"{name}.csv")
+    write_csv_and_page(args.output.with_name("videos.csv"), f"{args.experiment}: what became of the videos", outcomes)
     write_record(
         args.output.with_name("record.json"),
         experiment=args.experiment,
@@ -481,7 +460,7 @@ def main() -> None:
         summaries=args.summaries,
         table=table,
     )
-    write_csv(args.output, table)
+    write_csv_and_page(args.output, f"{args.experiment}: evaluation", table)
 
     n_seeds = len({run.seed for run in runs})
     print(f"\n{args.experiment}, mean over {n_seeds} seeds\n" if n_seeds > 1 else f"\n{args.experiment}\n")

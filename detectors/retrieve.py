@@ -29,6 +29,7 @@ from detectors.data.samples import Samples
 from detectors.data.scoring_set import FaceCrops
 from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
 from detectors.image_vectors import COSINE, DISTANCES, HARRIS, SIFT, ImageVectors, distances
+from detectors.tables import write_csv
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError, add_worker_arguments, progress, run_command
@@ -259,8 +260,7 @@ def main() -> None:
     shown = found.assign(label=found["label"].map({0: "real", 1: "fake"}).fillna("unknown"))
     print(shown.drop(columns=["sample_id"]).to_string(index=False, float_format="%.4f"))
     if csv:
-        with atomic_path(csv) as temporary:
-            found.to_csv(temporary, index=False, float_format="%.6g", lineterminator="\n")
+        write_csv(csv, found)
 
 
 if __name__ == "__main__":

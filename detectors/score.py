@@ -32,7 +32,7 @@ from detectors.evaluation.runs import DETECTOR, read_thresholds
 from detectors.predict import predict_samples
 from detectors.registry import load_detector
 from detectors.scoring.annotate import annotate_files
-from detectors.scoring.tables import Scores, format_scores, verdicts, write_csv, write_json
+from detectors.scoring.tables import Scores, format_scores, verdicts, write_scores_csv, write_scores_json
 from preprocess.cli import UserError, add_worker_arguments, run_command
 from preprocess.config import read_config
 from preprocess.crops import CropsSettings
@@ -350,9 +350,9 @@ def main() -> None:
     print(format_scores(scores))
     print(f"\n{_describe(scores, trained)}")
     if args.csv:
-        write_csv(args.csv, scores)
+        write_scores_csv(args.csv, scores)
     if args.json:
-        write_json(args.json, scores, _made_by(trained, settings))
+        write_scores_json(args.json, scores, _made_by(trained, settings))
     if args.annotate:
         for path in annotate_files(args.annotate, scores, found, **reading):
             print(f"annotated  {path}")

@@ -21,6 +21,7 @@ from detectors.evaluate import (
 from detectors.evaluation.metrics import bootstrap
 from detectors.evaluation.runs import read_ledger, read_run, read_thresholds
 from detectors.figures.experiment import FIGURES
+from detectors.tables import write_csv
 from preprocess import schemas
 from preprocess.cli import UserError
 from preprocess.store import Origin, write_table
@@ -208,7 +209,7 @@ def test_one_class_leaves_cells_empty(store, label, kind, empty):
     store.ledger("set", videos=videos)
     table = store.evaluate()
     path = store.folder / "eval.csv"
-    module.write_csv(path, table)
+    write_csv(path, table)
     cells = pd.read_csv(path, dtype=str, keep_default_na=False).iloc[-1]
     assert cells["type"] == kind
     found = {column for column in COLUMNS if cells[column] == ""}

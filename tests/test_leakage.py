@@ -9,6 +9,7 @@ import pytest
 
 from detectors.evaluation import leakage as module
 from detectors.evaluation.leakage import check_leaks, find_leaks, read_leaked
+from detectors.tables import write_csv
 from preprocess.cli import UserError
 from preprocess.schemas import INDEX
 from preprocess.store import Origin, write_table
@@ -169,9 +170,7 @@ def test_the_command_writes_what_is_allowed_and_refuses_the_rest(tmp_path, monke
 
 
 def test_no_leaks_are_an_empty_table(tmp_path):
-    module.write_leaks(
-        tmp_path / "leakage.csv", find_leaks(pd.DataFrame([video("mine", "a", "test")]), LAYOUTS, [], [])
-    )
+    write_csv(tmp_path / "leakage.csv", find_leaks(pd.DataFrame([video("mine", "a", "test")]), LAYOUTS, [], []))
     assert read_leaked(tmp_path / "leakage.csv") == {}
     with pytest.raises(UserError, match=r"python -m detectors\.evaluation\.leakage"):
         read_leaked(tmp_path / "absent.csv")

@@ -19,8 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from detectors.evaluate import write_csv
-from detectors.evaluation.html_tables import write_html
+from detectors.tables import write_csv_and_page
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import VIDEO_SCORES
 from preprocess.store import read_table
@@ -189,8 +188,7 @@ def main() -> None:
     args = parser.parse_args()
     tables = [read_table(path, VIDEO_SCORES.names).to_pandas() for path in args.scores]
     table = compare(pd.concat(tables, ignore_index=True))
-    write_html(args.output.parent / "tables" / "compare.html", args.title, table, whole=args.output.name)
-    write_csv(args.output, table)
+    write_csv_and_page(args.output, args.title, table)
 
 
 if __name__ == "__main__":

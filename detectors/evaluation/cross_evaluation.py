@@ -16,11 +16,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from detectors.evaluate import write_csv
 from detectors.evaluation.evaluations import read_evaluations
-from detectors.evaluation.html_tables import write_html
 from detectors.evaluation.runs import LEVELS, MEAN
 from detectors.figures.style import COLOUR_MAP, COLOURS, write_figure
+from detectors.tables import write_csv_and_page
 from preprocess.cli import run_command
 
 # Each has a space, so that no data set has the same name.
@@ -150,8 +149,7 @@ def main() -> None:
     args = parser.parse_args()
     table = cross_table(read_evaluations(args.evaluations))
     write_figure(args.figures / "cross_eval", partial(draw_heat_map, table))
-    write_html(args.output.parent / "tables" / "cross_eval.html", args.title, table, whole=args.output.name)
-    write_csv(args.output, table)
+    write_csv_and_page(args.output, args.title, table)
 
 
 if __name__ == "__main__":

@@ -21,10 +21,11 @@ from pathlib import Path
 
 import pandas as pd
 
+from detectors.tables import write_csv
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import OK
 from preprocess.shards import shard_names
-from preprocess.store import atomic_path, read_table
+from preprocess.store import read_table
 
 log = logging.getLogger("detectors.evaluation.leakage")
 
@@ -124,7 +125,7 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
     refused = leaks[~leaks["kind"].isin(allowed)]
     if refused.empty:
         return
-    write_leaks(full_list, refused)
+    write_csv(full_list, refused)
     told = []
     for kind in (kind for kind in KINDS if kind in set(refused["kind"])):
         of_kind = refused[refused["kind"] == kind]
@@ -145,12 +146,6 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
 
 def _videos_share(count: int) -> str:
     return f"{count:,} test videos share" if count != 1 else "1 test video shares"
-
-
-def write_leaks(path: Path, leaks: pd.DataFrame) -> None:
-    """Write the table as CSV."""
-    with atomic_path(path) as temporary:
-        leaks.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def read_leaked(path: Path) -> dict[str, int]:
@@ -193,7 +188,7 @@ def main() -> None:
     index = pd.concat([videos for videos in lists if len(videos)], ignore_index=True)
     leaks = find_leaks(index, layouts, args.train, args.test)
     check_leaks(leaks, args.allow, args.experiment, refused)
-    write_leaks(args.output, leaks)
+    write_csv(args.output, leaks)
 
 
 if __name__ == "__main__":

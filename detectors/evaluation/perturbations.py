@@ -15,10 +15,9 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from detectors.evaluate import write_csv
-from detectors.evaluation.html_tables import write_html
 from detectors.evaluation.runs import MEAN
 from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, write_figure
+from detectors.tables import write_csv_and_page
 from preprocess.cli import UserError, log, run_command
 from preprocess.datasets.dfdc import AUGMENTER, DISTRACTOR, OTHER, perturbations
 from preprocess.store import read_table
@@ -202,9 +201,7 @@ def main() -> None:
     table = errors_by_perturbation(scores, read_perturbations(args.index))
     figures = write_figure(args.figure, partial(draw_errors, table))
     experiment = scores["experiment"].iloc[0] if len(scores) else "experiment"
-    page = args.output.parent / "tables" / "perturbations.html"
-    write_html(page, f"{experiment}: errors by perturbation", table, whole=args.output.name)
-    write_csv(args.output, table)
+    write_csv_and_page(args.output, f"{experiment}: errors by perturbation", table)
     print(f"\ntable    {args.output}\nfigure   " + "\n         ".join(map(str, figures)))
 
 

@@ -17,11 +17,11 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from detectors.evaluate import EvaluateSettings, choose_thresholds, write_csv
+from detectors.evaluate import EvaluateSettings, choose_thresholds
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
-from detectors.evaluation.html_tables import write_html
 from detectors.evaluation.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
 from detectors.figures.style import COLOURS, DASHED, GREY, panels, write_figure
+from detectors.tables import decimals, write_csv_and_page
 from preprocess.cli import UserError, run_command
 from preprocess.settings import load_settings
 
@@ -161,17 +161,12 @@ def format_table(table: pd.DataFrame) -> str:
     lines = []
     for dataset, of_dataset in mean.groupby("dataset", sort=False):
         plain = of_dataset.loc[of_dataset["strength"] == 0, "video_auc"]
-        lines.append(f"{dataset}: video AUC {_readable(plain)} as it is")
+        lines.append(f"{dataset}: video AUC {decimals(next(iter(plain), math.nan))} as it is")
         for name in [name for name in DISTORTIONS if name in set(of_dataset["distortion"])]:
             graded = of_dataset[of_dataset["distortion"] == name].sort_values("strength")
-            values = "  ".join(_readable([value]) for value in graded["video_auc"])
+            values = "  ".join(decimals(value) for value in graded["video_auc"])
             lines.append(f"    {name:<18} {values}")
     return "\n".join(lines)
-
-
-def _readable(values: Sequence[float]) -> str:
-    value = next(iter(values), math.nan)
-    return "—" if np.isnan(value) else f"{value:.3f}"
 
 
 def main() -> None:
@@ -202,9 +197,7 @@ def main() -> None:
         raise UserError("no file after --predictions holds a labelled test sample: there is nothing to measure")
     table = measure_robustness(distorted, choose_thresholds(runs, args.validation, settings), args.train)
     figures = write_figure(args.figure, partial(draw_robustness, table))
-    page = args.output.parent / "tables" / "robustness.html"
-    write_html(page, f"{runs[0].experiment}: robustness", table, whole=args.output.name)
-    write_csv(args.output, table)
+    write_csv_and_page(args.output, f"{runs[0].experiment}: robustness", table)
     print(f"\n{runs[0].experiment}\n\n{format_table(table)}\n\ntable    {args.output}")
     print("figure   " + "\n         ".join(map(str, figures)))
 

@@ -12,11 +12,10 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detectors.evaluate import write_csv
 from detectors.evaluation.evaluations import read_evaluations
-from detectors.evaluation.html_tables import write_html
 from detectors.evaluation.metrics import RESAMPLED
 from detectors.evaluation.runs import SUMMARIES
+from detectors.tables import write_csv_and_page
 from preprocess.cli import run_command
 
 METRICS = (
@@ -80,8 +79,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, required=True, help="CSV file; tables/summary.html is written beside it")
     args = parser.parse_args()
     table = summarise(read_evaluations(args.evaluations))
-    write_html(args.output.parent / "tables" / "summary.html", args.title, table, whole=args.output.name)
-    write_csv(args.output, table)
+    write_csv_and_page(args.output, args.title, table)
 
 
 if __name__ == "__main__":

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
+from detectors.tables import decimals, text_table, write_csv
 from preprocess.schemas import OK
 from preprocess.store import atomic_path
 
@@ -55,28 +56,19 @@ def format_scores(scores: Scores) -> str:
         note = "" if file["status"] == OK else f"{file['status']}: {file['message']}"
         counts = [str(file["n_tracks"]), str(file["n_faces"])]
         span = _span(of_file["begin_seconds"].min(), of_file["end_seconds"].max()) if len(of_file) else ""
-        rows.append([file["path"], file["verdict"], _number(file["score"]), *counts, span, note])
+        rows.append([file["path"], file["verdict"], decimals(file["score"]), *counts, span, note])
         for track in of_file.to_dict("records") if len(of_file) > 1 else []:
             span = _span(track["begin_seconds"], track["end_seconds"])
-            place = [f"  track {track['track_id']}", track["verdict"], _number(track["score"])]
+            place = [f"  track {track['track_id']}", track["verdict"], decimals(track["score"])]
             rows.append([*place, "", str(track["n_faces"]), span, ""])
-    widths = [max(len(row[column]) for row in rows) for column in range(len(rows[0]))]
-    widths[-1] = len(rows[0][-1])
-    rows.insert(1, ["-" * width for width in widths])
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in rows
-    )
+    return text_table(rows)
 
 
 def _span(begin_seconds: float, end_seconds: float) -> str:
     return f"{begin_seconds:.2f}" + (f"–{end_seconds:.2f}" if end_seconds > begin_seconds else "")
 
 
-def _number(value: float) -> str:
-    return "—" if math.isnan(value) else f"{value:.3f}"
-
-
-def write_json(path: Path, scores: Scores, made_by: dict) -> None:
+def write_scores_json(path: Path, scores: Scores, made_by: dict) -> None:
     """Write everything: what made the scores, and each file with its tracks and their faces.
 
     Args:
@@ -112,7 +104,7 @@ def _without_nan(value: object) -> object:
     return None if isinstance(value, float) and math.isnan(value) else value
 
 
-def write_csv(path: Path, scores: Scores) -> None:
+def write_scores_csv(path: Path, scores: Scores) -> None:
     """Write a row for every file, whose `track_id` is empty, and after it a row for each of its face tracks."""
     files = scores.files.assign(file=range(len(scores.files)), track_id=-1)
     order = files.set_index("path")["file"]
@@ -123,5 +115,4 @@ def write_csv(path: Path, scores: Scores) -> None:
     rows = rows.assign(track_id=rows["track_id"].where(rows["track_id"] >= 0), threshold=scores.threshold)
     rows = rows.reindex(columns=list(CSV_COLUMNS))
     rows = rows.astype(dict.fromkeys(whole, "Int64"))
-    with atomic_path(path) as temporary:
-        rows.to_csv(temporary, index=False, float_format="%.6g", na_rep="", lineterminator="\n")
+    write_csv(path, rows)

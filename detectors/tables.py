@@ -1,8 +1,10 @@
-"""Tables of an evaluation as HTML pages, which a report shows where it would only offer a CSV file for download."""
+"""Tables as CSV files, as HTML pages, which a report shows where it would only offer a file, and as lines of text."""
 
 from __future__ import annotations
 
 import html
+import math
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -35,6 +37,42 @@ span.long {{ display: inline-block; min-width: 24em; white-space: normal; overfl
 {note}</body>
 </html>
 """
+
+
+def write_csv(path: str | Path, table: pd.DataFrame) -> None:
+    """Write a table as CSV with six significant digits and empty cells for what is not defined."""
+    with atomic_path(path) as temporary:
+        table.to_csv(temporary, index=False, float_format="%.6g", na_rep="", lineterminator="\n")
+
+
+def write_csv_and_page(path: Path, title: str, table: pd.DataFrame) -> None:
+    """Write a table as CSV, and before it as an HTML page of the same name in the folder `tables` beside it.
+
+    Args:
+        path: CSV file to write.
+        title: Heading of the page.
+        table: As for `write_csv` and `write_html`.
+    """
+    write_html(path.parent / "tables" / f"{path.stem}.html", title, table, whole=path.name)
+    write_csv(path, table)
+
+
+def text_table(rows: Sequence[Sequence[str]]) -> str:
+    """Rows of texts as lines with aligned columns, the first row, the header, underlined.
+
+    The last column may be long: its line is as wide as its header.
+    """
+    header = rows[0]
+    widths = [max(len(row[column]) for row in rows) for column in range(len(header) - 1)] + [len(header[-1])]
+    lines = [header, ["-" * width for width in widths], *rows[1:]]
+    return "\n".join(
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
+    )
+
+
+def decimals(value: float) -> str:
+    """A score or metric with three decimals, `—` where it is not defined."""
+    return "—" if math.isnan(value) else f"{value:.3f}"
 
 
 def write_html(path: str | Path, title: str, table: pd.DataFrame, *, whole: str) -> None:
