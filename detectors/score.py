@@ -32,7 +32,7 @@ from detectors.evaluation.runs import DETECTOR, read_thresholds
 from detectors.predict import predict_samples
 from detectors.registry import load_detector
 from detectors.scoring.annotate import annotate_files
-from detectors.scoring.tables import Scores, format_scores, verdicts, write_scores_csv, write_scores_json
+from detectors.scoring.scores import Scores, format_scores, verdicts, write_scores_csv, write_scores_json
 from preprocess.cli import UserError, add_worker_arguments, run_command
 from preprocess.config import read_config
 from preprocess.crops import CropsSettings

@@ -35,7 +35,7 @@ from detectors.score import (
     stage_settings,
 )
 from detectors.scoring.annotate import DrawnTrack, draw_tracks
-from detectors.scoring.tables import verdicts
+from detectors.scoring.scores import verdicts
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, write_crops
 from preprocess.crops import CropsSettings, crop_shard

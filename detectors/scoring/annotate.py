@@ -18,7 +18,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from detectors.evaluation.aggregation import BOX_COLUMNS
 from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR
-from detectors.scoring.tables import FAKE, REAL, Scores
+from detectors.scoring.scores import FAKE, REAL, Scores
 from preprocess.cli import progress
 from preprocess.decode import read_frames, read_image
 from preprocess.loose_files import FileFaces
