@@ -41,6 +41,22 @@ def setting(
     return dataclasses.field(default=default, metadata={"doc": doc} | limits)
 
 
+def other_default(cls: type, name: str, default: Any, doc: str | None = None) -> Any:
+    """A setting of another dataclass with another default; it allows the same values.
+
+    Args:
+        cls: Settings that have it, usually the parent.
+        name: Of the setting.
+        default: Value when the user says nothing.
+        doc: Where there is something else to say than there.
+
+    Raises:
+        KeyError: The dataclass has no such setting.
+    """
+    metadata = {field.name: field.metadata for field in dataclasses.fields(cls)}[name]
+    return dataclasses.field(default=default, metadata=metadata | ({"doc": doc} if doc else {}))
+
+
 def load_settings(cls: type[S], text: str | dict | None) -> S:
     """Build a stage's settings from JSON (or a dict); what is not named keeps its default.
 

@@ -2,6 +2,7 @@ import json
 import logging
 import subprocess
 import sys
+from dataclasses import dataclass
 
 import pytest
 from small_run import ROOT
@@ -9,7 +10,7 @@ from small_run import ROOT
 from preprocess import cli
 from preprocess.cli import UserError, progress, run_command
 from preprocess.frames import FramesSettings
-from preprocess.settings import load_settings, settings_json
+from preprocess.settings import load_settings, other_default, settings_json
 
 COMMANDS = (
     *("preprocess.index", "preprocess.frames", "preprocess.faces", "preprocess.crops", "preprocess.landmarks"),
@@ -84,6 +85,25 @@ def test_settings_round_trip_sorted():
     text = settings_json(FramesSettings(n_frames=3))
     assert list(json.loads(text)) == sorted(json.loads(text))
     assert load_settings(FramesSettings, text) == FramesSettings(n_frames=3)
+
+
+@dataclass(frozen=True)
+class ClipSettings(FramesSettings):
+    """Frames with defaults of their own."""
+
+    mode: str = other_default(FramesSettings, "mode", "clip")
+    n_frames: int = other_default(FramesSettings, "n_frames", 8, "Frames of a clip.")
+
+
+def test_another_default_keeps_what_a_setting_says_and_allows():
+    assert load_settings(ClipSettings, "{}") == ClipSettings(mode="clip", n_frames=8, stride=10)
+    of_parent, of_clip = FramesSettings.__dataclass_fields__, ClipSettings.__dataclass_fields__
+    assert of_clip["mode"].metadata == of_parent["mode"].metadata
+    assert of_clip["n_frames"].metadata == of_parent["n_frames"].metadata | {"doc": "Frames of a clip."}
+    assert of_parent["n_frames"].metadata["doc"] != "Frames of a clip."
+    for wrong in ({"mode": "all"}, {"n_frames": 0}):
+        with pytest.raises(UserError):
+            load_settings(ClipSettings, wrong)
 
 
 def test_a_log_gets_plain_lines_every_so_often(monkeypatch, caplog):

@@ -4,6 +4,7 @@ import json
 import pytest
 import yaml
 
+from detectors.families import FAMILIES
 from preprocess.cli import UserError
 from preprocess.config import (
     SCHEMA_PATH,
@@ -46,6 +47,14 @@ def test_resolved_settings_are_what_each_stage_accepts(config):
         load_settings(classes[stage], resolved[stage])
     load_settings(classes["ucf"], experiment_settings(config, "ucf_multi"))
     load_settings(classes["evaluate"], evaluate_settings(config, "ucf_multi"))
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_explains_how_a_margin_is_written(family):
+    settings = stage_settings()[family]
+    assert load_settings(settings, {"margin": "30px"}).margin == "30px"
+    with pytest.raises(UserError, match=r"margin: found '30 px'; .* pixels of the frame such as '30px'"):
+        load_settings(settings, {"margin": "30 px"})
 
 
 def test_a_study_names_experiments_of_the_config(config):

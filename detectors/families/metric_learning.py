@@ -20,12 +20,11 @@ import torch
 from torch import Tensor, nn
 
 from detectors.families.classifier import Classifier, ClassifierSettings
-from detectors.labelled_crops import BALANCES
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.losses import pair_contrastive, pairs_of_batch, triplet_loss
 from detectors.settings import NetworkSettings
 from preprocess.cli import UserError
-from preprocess.settings import setting
+from preprocess.settings import other_default, setting
 
 
 @dataclass(frozen=True)
@@ -38,9 +37,7 @@ class MetricLearningSettings(ClassifierSettings):
     embedding_margin: float = setting(
         1.0, "How much farther apart real and fake are to lie, an L2 distance between vectors.", minimum=0
     )
-    balance: str = setting(
-        "label", "What an epoch draws, as for the classifier: none, label or method.", choices=BALANCES
-    )
+    balance: str = other_default(ClassifierSettings, "balance", "label")
 
 
 @dataclass(frozen=True)

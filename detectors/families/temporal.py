@@ -23,17 +23,17 @@ from detectors.data.scoring_set import ScoringSet
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.clips import LabelledClips, TrackClips, n_frames_of
 from detectors.networks.backbones import VectorNetwork
-from detectors.settings import OPTIMIZERS, SCHEDULES, NetworkSettings
-from preprocess.settings import setting
+from detectors.settings import NetworkSettings
+from preprocess.settings import other_default, setting
 
 log = logging.getLogger("detectors")
 
 
 @dataclass(frozen=True)
 class TemporalSettings(ClassifierSettings):
-    """Settings of the temporal detector; a batch counts clips, `samples_per_epoch` crops."""
+    """Settings of the temporal detector, optimiser and schedule the study's; `samples_per_epoch` counts crops."""
 
-    size: int = setting(224, "Side of the square input in pixels.", minimum=32)
+    size: int = other_default(ClassifierSettings, "size", 224)
     n_frames: int = setting(10, "Frames of a track that the LSTM reads, evenly spaced.", minimum=1)
     lstm_size: int = setting(128, "Length of the LSTM's state in each direction.", minimum=1)
     lstm_layers: int = setting(1, "LSTMs one upon the other.", minimum=1)
@@ -46,10 +46,10 @@ class TemporalSettings(ClassifierSettings):
     unfreeze_per_epoch: int = setting(
         0, "How many layers more learn with each epoch (gradual unfreezing), the last ones first.", minimum=0
     )
-    batch_size: int = setting(32, "Clips in a batch; each is n_frames crops.", minimum=1)
-    optimizer: str = setting("adamw", "See the other detectors; the study's is adamw.", choices=OPTIMIZERS)
-    learning_rate: float = setting(3e-4, "Step size.", minimum=0)
-    schedule: str = setting("cosine", "See the other detectors; the study's is cosine.", choices=SCHEDULES)
+    batch_size: int = other_default(ClassifierSettings, "batch_size", 32, "Clips in a batch; each is n_frames crops.")
+    optimizer: str = other_default(ClassifierSettings, "optimizer", "adamw")
+    learning_rate: float = other_default(ClassifierSettings, "learning_rate", 3e-4, "Step size.")
+    schedule: str = other_default(ClassifierSettings, "schedule", "cosine")
 
 
 class SequenceNetwork(nn.Module):

@@ -31,11 +31,6 @@ from preprocess.store import atomic_path
 
 log = logging.getLogger("detectors")
 
-CLASSIFIER_DOC = (
-    f"Classifier of the vectors: {SVM}, with Gaussian kernel, slow from 20,000 vectors on; {LOGISTIC}; {FOREST}; "
-    f"{GRADIENT}; {ADA}."
-)
-
 # Score of a face that nothing can be said of.
 UNKNOWN_SCORE = 0.5
 
@@ -49,7 +44,12 @@ _CROPS, _VECTORS = 21, 22
 class HandmadeSettings(DetectorSettings):
     """How a detector without a network learns."""
 
-    classifier: str = setting(FOREST, CLASSIFIER_DOC, choices=CLASSIFIERS)
+    classifier: str = setting(
+        FOREST,
+        f"Classifier of the vectors: {SVM}, with Gaussian kernel, slow from 20,000 vectors on; {LOGISTIC}; {FOREST}; "
+        f"{GRADIENT}; {ADA}.",
+        choices=CLASSIFIERS,
+    )
     train_samples: int = setting(
         2000, "Crops drawn once to learn from, half real and half fake; more take memory and time.", minimum=2
     )

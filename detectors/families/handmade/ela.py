@@ -15,11 +15,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.families.classifier import Classifier, ClassifierSettings
-from detectors.families.handmade.detector import CLASSIFIER_DOC, HandmadeDetector, HandmadeSettings
-from detectors.families.handmade.shallow import CLASSIFIERS, SVM
+from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
+from detectors.families.handmade.shallow import SVM
 from detectors.jpeg import jpeg_round_trip
 from detectors.settings import NetworkSettings
-from preprocess.settings import setting
+from preprocess.settings import other_default, setting
 
 _QUALITY = "Quality of the compression whose errors are looked at, 1 to 100."
 
@@ -28,7 +28,7 @@ _QUALITY = "Quality of the compression whose errors are looked at, 1 to 100."
 class ElaSettings(HandmadeSettings):
     """Settings of error level analysis with a classifier of vectors."""
 
-    classifier: str = setting(SVM, CLASSIFIER_DOC, choices=CLASSIFIERS)
+    classifier: str = other_default(HandmadeSettings, "classifier", SVM)
     quality: int = setting(90, _QUALITY, minimum=1)
     grid: int = setting(32, "Cells on a side; of each, the mean error of every colour.", minimum=1)
 

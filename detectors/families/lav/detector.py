@@ -21,14 +21,14 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.data.samples import Samples
+from detectors.families.classifier import ClassifierSettings
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.families.lav.srm import SrmFilter
 from detectors.families.lav.stages import StagedBackbone
-from detectors.labelled_crops import BALANCES
 from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, patches_of_mask
 from detectors.network import NetworkDetector
-from detectors.settings import SCHEDULES, NetworkSettings
-from preprocess.settings import setting
+from detectors.settings import NetworkSettings
+from preprocess.settings import other_default, setting
 
 # Channels of what LFGA compares, as a share of the features'.
 _QUERY_SHARE = 1 / 8
@@ -38,15 +38,12 @@ _QUERY_SHARE = 1 / 8
 class LavSettings(NetworkSettings):
     """Settings of LAV; the defaults are the paper's. It also reads landmarks and masks."""
 
-    size: int = setting(299, "Side of the square input in pixels; 299 gives maps of 19 x 19.", minimum=32)
-    learning_rate: float = setting(5e-4, "Step size.", minimum=0)
-    weight_decay: float = setting(0.0, "L2 penalty on the weights.", minimum=0)
-    schedule: str = setting(
-        "step",
-        "Learning rate over the epochs: constant; step, times step_factor after every step_epochs; cosine, to 0 at "
-        "the end; linear, constant for constant_share of the epochs, then straight to 0.",
-        choices=SCHEDULES,
+    size: int = other_default(
+        NetworkSettings, "size", 299, "Side of the square input in pixels; 299 gives maps of 19 x 19."
     )
+    learning_rate: float = other_default(NetworkSettings, "learning_rate", 5e-4, "Step size.")
+    weight_decay: float = other_default(NetworkSettings, "weight_decay", 0.0)
+    schedule: str = other_default(NetworkSettings, "schedule", "step")
     augmentation: str = setting(
         "ucf",
         "Chain of random changes to training crops, by name; only those that move the face before it is cut, so that "
@@ -56,7 +53,7 @@ class LavSettings(NetworkSettings):
     fusion_channels: int = setting(
         128, "Channels to which the location branch and the head bring the maps of all stages.", minimum=8
     )
-    dropout: float = setting(0.2, "Dropout before the last layer.", minimum=0)
+    dropout: float = other_default(ClassifierSettings, "dropout", 0.2)
     location_weight: float = setting(1.0, "Weight of what the masks teach; 0 for the ablation.", minimum=0)
     similarity_weight: float = setting(
         1.0, "Weight of what resemblance teaches of fakes without a mask; 0 for the ablation.", minimum=0
@@ -64,12 +61,7 @@ class LavSettings(NetworkSettings):
     similarity_momentum: float = setting(
         0.9, "Share of the mean features of real and fake patches that a batch leaves as it was.", minimum=0
     )
-    balance: str = setting(
-        "label",
-        "What an epoch draws: none, the samples as they are; label, as many reals as fakes; method, besides, as many "
-        "fakes of each method.",
-        choices=BALANCES,
-    )
+    balance: str = other_default(ClassifierSettings, "balance", "label")
 
 
 class Lav(NetworkDetector):

@@ -42,7 +42,7 @@ from detectors.networks.backbones import ClassificationNetwork
 from detectors.settings import NetworkSettings
 from preprocess.cli import UserError
 from preprocess.margin import parse_margin
-from preprocess.settings import setting
+from preprocess.settings import other_default, setting
 
 log = logging.getLogger("detectors")
 
@@ -59,13 +59,14 @@ _BLEND = 21
 class SbiSettings(NetworkSettings):
     """Settings of SBI; the defaults are the paper's, as far as a network has them."""
 
-    backbone: str = setting("tf_efficientnet_b4.ns_jft_in1k", "timm name of the network.")
-    size: int = setting(380, "Side of the square input in pixels.", minimum=32)
-    margin: float | str = setting(
+    backbone: str = other_default(NetworkSettings, "backbone", "tf_efficientnet_b4.ns_jft_in1k")
+    size: int = other_default(NetworkSettings, "size", 380)
+    margin: float | str = other_default(
+        NetworkSettings,
+        "margin",
         0.125,
-        "Room around the face box on each side, a fraction of its width and height; training draws each side's anew "
-        "from 0.4 to 1.6 times it.",
-        minimum=0,
+        "Room around the face box on each side, a fraction of its width and height, or pixels of the frame such as "
+        "'30px'; training draws each side's anew from 0.4 to 1.6 times it.",
     )
     shape: str = setting(
         "stretch",
@@ -82,25 +83,17 @@ class SbiSettings(NetworkSettings):
         minimum=0,
     )
     dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0)
-    epochs: int = setting(100, "Passes over the drawn samples.", minimum=1)
-    batch_size: int = setting(16, "Pairs of a real and its blend.", minimum=1)
-    optimizer: str = setting(
-        "sam",
-        "sam, sharpness-aware minimisation over sgd, as published; sgd, adam, adamw take half the time for a step.",
-        choices=("adam", "adamw", "sgd", "sam"),
-    )
-    learning_rate: float = setting(1e-3, "Step size.", minimum=0)
-    weight_decay: float = setting(0.0, "L2 penalty on the weights.", minimum=0)
-    schedule: str = setting(
-        "linear",
-        "Learning rate over the epochs: constant; step; cosine; linear, constant for constant_share of the epochs, "
-        "then straight to 0, as published.",
-        choices=("constant", "step", "cosine", "linear"),
-    )
-    precision: str = setting(
+    epochs: int = other_default(NetworkSettings, "epochs", 100)
+    batch_size: int = other_default(NetworkSettings, "batch_size", 16, "Pairs of a real and its blend.")
+    optimizer: str = other_default(NetworkSettings, "optimizer", "sam")
+    learning_rate: float = other_default(NetworkSettings, "learning_rate", 1e-3, "Step size.")
+    weight_decay: float = other_default(NetworkSettings, "weight_decay", 0.0)
+    schedule: str = other_default(NetworkSettings, "schedule", "linear")
+    precision: str = other_default(
+        NetworkSettings,
+        "precision",
         "bf16-mixed",
         "Arithmetic on a GPU; 16-mixed goes with every optimizer but sam. A CPU always uses 32-true.",
-        choices=("16-mixed", "bf16-mixed", "32-true"),
     )
 
 
