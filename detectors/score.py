@@ -26,9 +26,9 @@ import torch
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples
 from detectors.detector import Detector
-from detectors.evaluate import VALIDATION, EvaluateSettings
 from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
 from detectors.evaluation.runs import DETECTOR, read_thresholds
+from detectors.evaluation.settings import VALIDATION, EvaluateSettings
 from detectors.predict import predict_samples
 from detectors.registry import load_detector
 from detectors.scoring.annotate import annotate_files

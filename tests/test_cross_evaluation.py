@@ -6,9 +6,9 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detectors.evaluate import COLUMNS
 from detectors.evaluation import cross_evaluation, summarise
 from detectors.evaluation.cross_evaluation import SUMMARIES, cross_table, draw_heat_map
+from detectors.evaluation.eval_table import COLUMNS
 from detectors.evaluation.evaluations import read_evaluations
 from detectors.tables import write_csv
 from preprocess.cli import UserError

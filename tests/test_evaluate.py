@@ -8,18 +8,12 @@ import pandas as pd
 import pytest
 
 from detectors import evaluate as module
-from detectors.evaluate import (
-    COLUMNS,
-    EvaluateSettings,
-    choose_thresholds,
-    complete_runs,
-    evaluate,
-    format_table,
-    missing_videos,
-    score_table,
-)
+from detectors.evaluate import format_table
+from detectors.evaluation.eval_table import COLUMNS, INTERVAL_PERCENT, INTERVALS, MEASURED, evaluate
 from detectors.evaluation.metrics import bootstrap
+from detectors.evaluation.outcomes import missing_videos, score_table
 from detectors.evaluation.runs import read_ledger, read_run, read_thresholds
+from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, complete_runs
 from detectors.figures.experiment import FIGURES
 from detectors.tables import write_csv
 from preprocess import schemas
@@ -125,7 +119,7 @@ def test_hand_worked_row(store):
     assert math.isnan(row["n_videos_leaked"])  # nobody has looked
     resampled = bootstrap([1, 1, 0, 0], [0.8, 0.4, 0.2, 0.6], 0.55, n_resamples=1000, seed=0)
     for metric in ("auc", "accuracy", "f1"):
-        expected = np.percentile(resampled[metric], module.INTERVAL_PERCENT)
+        expected = np.percentile(resampled[metric], INTERVAL_PERCENT)
         assert row[[f"video_{metric}_low", f"video_{metric}_high"]].tolist() == pytest.approx(list(expected))
 
 
@@ -145,7 +139,7 @@ def test_mean_over_seeds(store):
     labels = [1, 1, 0, 0]
     resampled = [bootstrap(labels, [0.8, f1, 0.2, 0.6], 0.5, n_resamples=1000, seed=0)["auc"] for f1 in (0.4, 0.7)]
     assert table["video_auc_low"].iloc[2] == pytest.approx(np.percentile(np.mean(resampled, axis=0), 2.5))
-    assert table[list(module.INTERVALS)].iloc[3].isna().all()
+    assert table[list(INTERVALS)].iloc[3].isna().all()
 
 
 def test_best_seed_is_that_of_the_highest_video_auc_with_its_own_interval(store):
@@ -171,7 +165,7 @@ def test_best_seed_on_one_class_is_that_of_the_highest_accuracy(store):
     store.predictions = store.predictions[:2]
     best = store.evaluate().iloc[-1]
     assert best["seed"] == "best"
-    assert best[list(module.MEASURED)].isna().all()
+    assert best[list(MEASURED)].isna().all()
     assert best["n_videos"] == 2
 
 
@@ -282,7 +276,7 @@ def test_nothing_predicted_is_a_row_too(store):
     row = store.evaluate(missing_score=None).iloc[0]
     assert (row["n_videos"], row["n_videos_missing"], row["n_frames"]) == (4, 4, 0)
     assert row["type"] == "Fake+Real"
-    assert row[list(module.MEASURED)].isna().all()
+    assert row[list(MEASURED)].isna().all()
     scored = store.evaluate().iloc[0]
     assert (scored["video_auc"], scored["video_accuracy"], scored["n_videos_missing"]) == (0.5, 0.5, 4)
     assert math.isnan(scored["video_auc_predicted"])

@@ -7,9 +7,10 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from detectors.evaluate import EvaluateSettings, evaluate
+from detectors.evaluation.eval_table import evaluate
 from detectors.evaluation.metrics import detection_metrics
 from detectors.evaluation.runs import Run
+from detectors.evaluation.settings import EvaluateSettings
 from detectors.figures import curves as curve_figures
 from detectors.figures import thresholds as threshold_figures
 from detectors.figures.thresholds import confusion, metrics_at_thresholds

@@ -9,8 +9,8 @@ import pandas as pd
 import pytest
 from tiny_store import make_store
 
-from detectors.evaluate import EvaluateSettings
 from detectors.evaluation.record import write_record
+from detectors.evaluation.settings import EvaluateSettings
 from preprocess import versions
 from preprocess.checksum import file_sha256
 from preprocess.cli import UserError

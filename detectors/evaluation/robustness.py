@@ -17,9 +17,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
-from detectors.evaluate import EvaluateSettings, choose_thresholds
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
 from detectors.evaluation.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
+from detectors.evaluation.settings import EvaluateSettings, choose_thresholds
 from detectors.figures.style import COLOURS, DASHED, GREY, panels, write_figure
 from detectors.tables import decimals, write_csv_and_page
 from preprocess.cli import UserError, run_command
@@ -56,7 +56,7 @@ def measure_robustness(
 
     Args:
         distorted: Every seed on every test data set.
-        thresholds: By seed and level, as `detectors.evaluate.choose_thresholds` gives them.
+        thresholds: By seed and level, as `detectors.evaluation.settings.choose_thresholds` gives them.
         train: Data sets that the detector was trained on.
 
     Returns:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -63,6 +63,14 @@ class Run:
         if level == "frame":
             return self.labels, self.scores
         return self.videos["label"].to_numpy(), self.videos["score"].to_numpy()
+
+
+def by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
+    """The runs of each test data set, in the order of their appearance."""
+    groups: dict[str, list[Run]] = {}
+    for run in runs:
+        groups.setdefault(run.dataset, []).append(run)
+    return groups
 
 
 def read_run(path: str | Path, aggregation: str = DETECTOR) -> Run:

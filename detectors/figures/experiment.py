@@ -27,8 +27,8 @@ def draw_figures(folder: str | Path, runs: Sequence[Run], table: pd.DataFrame) -
 
     Args:
         folder: Where each of `FIGURES` is written, as .png and .svg.
-        runs: Every seed on every test data set, as `detectors.evaluate.complete_runs` gives them.
-        table: What `detectors.evaluate.evaluate` made of them.
+        runs: Every seed on every test data set, as `detectors.evaluation.settings.complete_runs` gives them.
+        table: What `detectors.evaluation.eval_table.evaluate` made of them.
 
     Returns:
         The files written.

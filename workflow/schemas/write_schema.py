@@ -26,8 +26,8 @@ _JSON_TYPES = {
 
 def stage_settings() -> dict[str, type]:
     """The dataclass of each stage, by its name in the config."""
-    from detectors.evaluate import EvaluateSettings
     from detectors.evaluation.predict_distorted import RobustnessSettings
+    from detectors.evaluation.settings import EvaluateSettings
     from detectors.families import FAMILIES
     from detectors.registry import detector_class
     from preprocess.crops import CropsSettings
