@@ -16,6 +16,7 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
+from detectors.evaluation.aggregation import common_aggregation
 from preprocess import versions
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import DISTORTED_PREDICTIONS, PREDICTIONS
@@ -27,10 +28,7 @@ log = logging.getLogger("detectors")
 # stands where predictions of a detector name its family
 DETECTOR = "ensemble"
 
-# what a video's score is made with when the members do not agree how
-_MEAN = "mean"
-
-PREDICT, VALIDATE, ROBUSTNESS = "predict", "validate", "robustness"
+VALIDATE, ROBUSTNESS = "validate", "robustness"
 
 
 def average_scores(tables: Sequence[pa.Table]) -> pa.Table:
@@ -112,14 +110,13 @@ def make_ensemble(experiment: str, members: Sequence[Path], output: Path) -> pa.
             "them on the same data sets, or set `threshold` to a number",
             names,
         )
-    aggregations = {made["aggregation"] for made in made_by}
     settings = {
         "experiment": experiment,
         "seed": made_by[0]["seed"],
         "detector": DETECTOR,
         "members": [made["experiment"] for made in made_by],
         "train": sorted({dataset for made in made_by for dataset in made["train"]}),
-        "aggregation": aggregations.pop() if len(aggregations) == 1 else _MEAN,
+        "aggregation": common_aggregation(made["aggregation"] for made in made_by),
         "split": made_by[0]["split"],
     }
     dataset = origins[0].dataset if stage != VALIDATE else "+".join(settings["train"])

@@ -26,7 +26,7 @@ import torch
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples
 from detectors.detector import Detector
-from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
+from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, common_aggregation, video_scores
 from detectors.evaluation.runs import DETECTOR, read_thresholds
 from detectors.evaluation.settings import VALIDATION, EvaluateSettings
 from detectors.predict import predict_samples
@@ -122,12 +122,6 @@ def _seeds_of(name: str, results: Path) -> dict[int, Path]:
     return found
 
 
-def common_aggregation(trained: Sequence[Trained]) -> str:
-    """The detectors' own aggregation, or the mean where they do not agree."""
-    found = {one.detector.aggregation for one in trained}
-    return found.pop() if len(found) == 1 else MEAN
-
-
 def choose_threshold(seeds: Sequence[TrainedSeed], trained: Sequence[Trained], aggregation: str) -> float:
     """The video threshold at the equal error rate on validation data, as an evaluation chooses it.
 
@@ -144,13 +138,17 @@ def choose_threshold(seeds: Sequence[TrainedSeed], trained: Sequence[Trained], a
         (*_, facts) = (one.facts for one in trained if one.path in of_seed.checkpoints)
         if of_seed.validation.is_file():
             threshold = read_thresholds(of_seed.validation, aggregation)[2]["video"]
-        elif len(of_seed.checkpoints) == 1 and aggregation == common_aggregation(trained):
+        elif len(of_seed.checkpoints) == 1 and aggregation == _own_aggregation(trained):
             threshold = facts["thresholds"]["video"]
         else:
             threshold = None
             log.warning("there is no %s, from which a threshold is chosen: make it, or give one", of_seed.validation)
         thresholds.append(math.nan if threshold is None else threshold)
     return float(np.mean(thresholds))
+
+
+def _own_aggregation(trained: Sequence[Trained]) -> str:
+    return common_aggregation(one.detector.aggregation for one in trained)
 
 
 def score_faces(
@@ -334,7 +332,7 @@ def main() -> None:
     trained = [Trained(path, *load_detector(path)) for of_seed in seeds for path in of_seed.checkpoints]
     aggregation = args.aggregation or evaluation.aggregation
     if aggregation == DETECTOR:
-        aggregation = common_aggregation(trained)
+        aggregation = _own_aggregation(trained)
     threshold = args.threshold
     if threshold is None and evaluation.threshold != VALIDATION:
         threshold = float(evaluation.threshold)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import numpy as np
 import pandas as pd
 
@@ -13,6 +15,16 @@ MIN_AREA_SHARE = 0.5
 CONFIDENT_SHARE = 0.5
 
 BOX_COLUMNS = ["x0", "y0", "x1", "y1"]
+
+
+def common_aggregation(own: Iterable[str]) -> str:
+    """The aggregation of several detectors together: their own, or the mean where they do not agree.
+
+    Args:
+        own: Of each of them, at least one.
+    """
+    found = set(own)
+    return found.pop() if len(found) == 1 else MEAN
 
 
 def video_scores(samples: pd.DataFrame, aggregation: str = MEAN) -> pd.DataFrame:
