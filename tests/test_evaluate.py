@@ -9,8 +9,8 @@ import pytest
 
 from detectors import evaluate as module
 from detectors.evaluate import format_table
-from detectors.evaluation.eval_table import COLUMNS, INTERVAL_PERCENT, INTERVALS, MEASURED, evaluate
-from detectors.evaluation.metrics import bootstrap
+from detectors.evaluation.eval_table import COLUMNS, INTERVALS, MEASURED, evaluate
+from detectors.evaluation.metrics import INTERVAL_PERCENT, bootstrap
 from detectors.evaluation.outcomes import missing_videos, score_table
 from detectors.evaluation.runs import read_ledger, read_run, read_thresholds
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, complete_runs

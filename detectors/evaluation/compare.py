@@ -19,6 +19,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
+from detectors.evaluation.metrics import INTERVAL_Z
 from detectors.tables import write_csv_and_page
 from preprocess.cli import UserError, run_command
 from preprocess.schemas import VIDEO_SCORES
@@ -28,7 +29,6 @@ COLUMNS = (
     *("experiment_a", "experiment_b", "dataset", "n_videos", "n_videos_missing"),
     *("auc_a", "auc_b", "difference", "difference_low", "difference_high", "z", "p"),
 )
-_Z_OF_95_PERCENT = 1.959963984540054
 
 
 @dataclass(frozen=True)
@@ -170,7 +170,7 @@ def _row(dataset: str, a: _Tested, b: _Tested) -> dict:
     if len(np.unique(a.labels)) < 2:
         return row
     result = delong_test(a.placements, b.placements)
-    difference, reach = result.auc_a - result.auc_b, _Z_OF_95_PERCENT * result.standard_error
+    difference, reach = result.auc_a - result.auc_b, INTERVAL_Z * result.standard_error
     return row | {
         **{"auc_a": result.auc_a, "auc_b": result.auc_b, "difference": difference},
         **{"difference_low": difference - reach, "difference_high": difference + reach, "z": result.z, "p": result.p},

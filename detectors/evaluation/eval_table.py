@@ -9,14 +9,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from detectors.evaluation.metrics import METRICS, RESAMPLED, bootstrap, detection_metrics
+from detectors.evaluation.metrics import INTERVAL_PERCENT, METRICS, RESAMPLED, bootstrap, detection_metrics
 from detectors.evaluation.runs import BEST, LEVELS, MEAN, STD, Run, by_dataset, labelled_videos
 from detectors.evaluation.settings import EvaluateSettings
 from preprocess.cli import UserError
 
 log = logging.getLogger("detectors.evaluate")
-
-INTERVAL_PERCENT = (2.5, 97.5)
 
 COUNTS = ("n_videos_missing", "n_frames", "n_faces", "n_faces_fake")
 INTERVALS = tuple(f"video_{metric}_{end}" for metric in RESAMPLED for end in ("low", "high"))

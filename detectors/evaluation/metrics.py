@@ -28,6 +28,10 @@ METRICS = (
 # those that a bootstrap interval is given for
 RESAMPLED = ("auc", "accuracy", "f1")
 
+# of a 95 % interval: of resamples, and of the standard error on either side
+INTERVAL_PERCENT = (2.5, 97.5)
+INTERVAL_Z = 1.959963984540054
+
 # Scores are stored in single precision, where the number next to 1 is 1 - 6e-8: a certain and wrong
 # detector loses -ln(1e-7) = 16.1, not infinity.
 LOG_LOSS_CLIP = 1e-7

@@ -15,6 +15,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
+from detectors.evaluation.metrics import INTERVAL_Z
 from detectors.evaluation.runs import MEAN
 from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, write_figure
 from detectors.tables import write_csv_and_page
@@ -30,8 +31,6 @@ COLUMNS = (
     *("experiment", "seed", "dataset", "kind", "perturbation", "class", "n_videos", "n_videos_missing"),
     *MEASURED,
 )
-
-_Z = 1.959963984540054  # of a 95 % interval
 
 
 def read_perturbations(lists: Sequence[Path]) -> dict[str, dict[str, list[tuple[str, str]]]]:
@@ -55,9 +54,9 @@ def wilson_interval(n_wrong: float, n: int) -> tuple[float, float]:
         n_wrong: Of `n`; a mean over seeds may be between two whole numbers.
         n: At least 1.
     """
-    share, weight = n_wrong / n, _Z**2 / n
+    share, weight = n_wrong / n, INTERVAL_Z**2 / n
     centre = (share + weight / 2) / (1 + weight)
-    half = _Z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
+    half = INTERVAL_Z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
     return max(0.0, centre - half), min(1.0, centre + half)
 
 
