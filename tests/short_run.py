@@ -1,10 +1,12 @@
-"""A short training on the shipped collections, for slow tests that ask whether a detector learns."""
+"""Short trainings and predictions on the CPU, for tests that ask whether a detector learns."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
+import torch
 from sklearn.metrics import roc_auc_score
 
 from detectors.predict import predict_dataset
@@ -14,40 +16,106 @@ from preprocess.store import read_rows
 TRAINED_ON = ("ff_synthetic", "celebdf_synthetic")
 
 
+def train_on_cpu(
+    detector: str,
+    settings: dict,
+    samples: Sequence[Path],
+    folder: Path,
+    *,
+    experiment: str = "exp",
+    seed: int = 3,
+    workers: int = 0,
+) -> dict:
+    """Train, or go on with what an earlier call has begun in the folder.
+
+    Args:
+        detector: Name of the family.
+        settings: Its settings.
+        samples: Tables `<store>/samples/<dataset>.parquet`.
+        folder: Gets `detector.ckpt` and the folder `logs`.
+        experiment: Name that the checkpoint bears.
+        seed: Of the training.
+        workers: Of the loader.
+
+    Returns:
+        The summary.
+    """
+    return train_detector(
+        experiment=experiment,
+        detector=detector,
+        seed=seed,
+        samples=list(samples),
+        data=samples[0].parents[1],
+        settings=settings,
+        output=folder / "detector.ckpt",
+        logs=folder / "logs",
+        device="cpu",
+        workers=workers,
+    )
+
+
+def predict_on_cpu(folder: Path, samples: Path, *, split: str = "test", data: Path | None = None) -> pd.DataFrame:
+    """Score one data set with the detector that `train_on_cpu` left in the folder.
+
+    Args:
+        folder: With `detector.ckpt`; gets `predictions/<dataset>.parquet`.
+        samples: Table of the data set.
+        split: That is scored.
+        data: Folder of the store, where the table does not stand in it.
+
+    Returns:
+        The rows of the predictions.
+    """
+    output = folder / "predictions" / samples.name
+    predict_dataset(
+        checkpoint=folder / "detector.ckpt",
+        samples=samples,
+        data=data or samples.parents[1],
+        split=split,
+        output=output,
+        device="cpu",
+    )
+    return pd.DataFrame(read_rows(output))
+
+
+def frame_auc(predictions: pd.DataFrame) -> float:
+    """AUC of the samples."""
+    return float(roc_auc_score(predictions["label"], predictions["score"]))
+
+
+def video_auc(predictions: pd.DataFrame) -> float:
+    """AUC of the videos, by the mean over a video's samples."""
+    return frame_auc(predictions.groupby("video_id").agg(label=("label", "first"), score=("score", "mean")))
+
+
 def in_domain_video_aucs(data: Path, folder: Path, detector: str, settings: dict, seed: int = 0) -> dict[str, float]:
-    """Train on `TRAINED_ON`, on the CPU, and score their test videos, by the mean over a video's samples.
+    """Train on `TRAINED_ON` and score their test videos.
 
     Args:
         data: Folder of the store, of the fixture `shipped_store`.
-        folder: For what the training writes.
+        folder: For what the training and the predictions write.
         detector: Name of the family.
         settings: Its settings.
         seed: Of the training.
 
     Returns:
-        AUC of the test videos of each data set.
+        Video AUC of each data set.
     """
     tables = {name: data / f"samples/{name}.parquet" for name in TRAINED_ON}
-    train_detector(
-        experiment="short",
-        detector=detector,
-        seed=seed,
-        samples=list(tables.values()),
-        data=data,
-        settings=settings,
-        output=folder / "detector.ckpt",
-        logs=folder / "logs",
-        device="cpu",
-        workers=0,
-    )
-    aucs = {}
-    for name, table in tables.items():
-        output = folder / f"{name}.parquet"
-        predict_dataset(
-            checkpoint=folder / "detector.ckpt", samples=table, data=data, split="test", output=output, device="cpu"
-        )
-        videos = (
-            pd.DataFrame(read_rows(output)).groupby("video_id").agg(label=("label", "first"), score=("score", "mean"))
-        )
-        aucs[name] = float(roc_auc_score(videos["label"], videos["score"]))
-    return aucs
+    train_on_cpu(detector, settings, list(tables.values()), folder, experiment="short", seed=seed)
+    return {name: video_auc(predict_on_cpu(folder, table)) for name, table in tables.items()}
+
+
+def weights_of(folder: Path) -> dict[str, torch.Tensor]:
+    """The weights of the detector that a training left in the folder."""
+    return torch.load(folder / "detector.ckpt", weights_only=True)["state_dict"]
+
+
+def last_checkpoint(folder: Path) -> dict:
+    """What a training would go on from: its history, and the weights after the last epoch."""
+    return torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True)
+
+
+def same_weights(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor]) -> bool:
+    """Whether two states have the same names and, to the last bit, the same values."""
+    return one.keys() == other.keys() and all(torch.equal(one[name], other[name]) for name in one)

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 import timm
 import torch
-from short_run import in_domain_video_aucs
-from sklearn.metrics import roc_auc_score
+from short_run import frame_auc, in_domain_video_aucs, predict_on_cpu, train_on_cpu
+from tiny_batches import learn, random_images, untaught
 from tiny_store import make_store
 
 from detectors.crop_window import CropWindow
@@ -23,19 +23,12 @@ from detectors.families.spsl import Spsl, SpslSettings, phase_image
 from detectors.labelled_crops import LabelledCrops
 from detectors.networks.backbones import ClassificationNetwork, add_input_channel
 from detectors.networks.losses import cross_entropy, focal_loss
-from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.train import train_detector
 from preprocess.cli import UserError
-from preprocess.store import read_rows
 
 METHODS = ["real", "swap"]
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 64}
 WINDOW = CropWindow(margin=0.15, size=32)
-
-
-def images(n=4, size=64):
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def test_focal_loss_by_hand():
@@ -66,7 +59,7 @@ def test_phase_image_of_an_impulse_is_an_impulse_and_amplitudes_do_not_matter():
 
 
 def test_phase_image_has_the_phases_of_the_image_and_unit_amplitudes():
-    some = images(2, 32)
+    some = random_images(2, 32)
     spectrum = torch.fft.fft2(some.float().mean(dim=1))
     of_phase = torch.fft.fft2(phase_image(some)[:, 0])
     assert torch.allclose(of_phase.abs(), torch.ones(2, 32, 32), atol=1e-3)
@@ -86,7 +79,7 @@ def test_the_fourth_channel_begins_with_the_mean_of_the_colours_kernels():
     first = next(module for module in spsl.modules() if isinstance(module, torch.nn.Conv2d))
     assert first.in_channels == first.weight.shape[1] == 4
     assert torch.equal(first.weight[:, 3], first.weight[:, :3].mean(dim=1))
-    some = images()
+    some = random_images()
     inputs = spsl.inputs(some)
     assert inputs.shape == (4, 4, 64, 64)
     assert torch.equal(inputs[:, 3:], phase_image(some))
@@ -146,15 +139,9 @@ def test_weights_of_a_file_reach_the_whole_network_but_its_last_layer(tmp_path):
 def test_every_parameter_learns_and_eight_faces_are_learnt_by_heart(family, settings, loss):
     torch.manual_seed(0)
     detector = family(settings(**SMALL, loss=loss, learning_rate=3e-3), METHODS).train()
-    batch = {"image": images(16), "label": torch.arange(16) % 2}
-    optimizer = detector.optimizer()
-    for _ in range(30):
-        optimizer.zero_grad()
-        total = detector.losses(batch)["total"]
-        total.backward()
-        optimizer.step()
-    silent = [name for name, parameter in detector.named_parameters() if not parameter.grad.abs().sum() > 0]
-    assert silent == []
+    batch = {"image": random_images(16), "label": torch.arange(16) % 2}
+    learn(detector, detector.optimizer(), batch, 30)
+    assert untaught(detector) == []
     score = detector.eval().score(batch["image"])
     assert score.shape == (16,)
     assert score[batch["label"] == 1].min() > score[batch["label"] == 0].max()
@@ -166,14 +153,14 @@ def store(tmp_path_factory):
 
 
 def training_samples(store):
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     return samples[split_for_training(samples, 0.1)[0]]
 
 
 def drawn(store, balance, epoch, **options):
     samples = training_samples(store)
     values = {"window": WINDOW, "seed": 5, "augmentation": "none"} | options
-    crops = LabelledCrops(store[1], samples, balance=balance, **values)
+    crops = LabelledCrops(store.crops, samples, balance=balance, **values)
     return samples, [crops.row(epoch, index) for index in range(len(crops))]
 
 
@@ -202,7 +189,7 @@ def test_balanced_an_epoch_has_as_many_reals_as_fakes_and_reads_all_in_the_end(s
 
 def test_items_and_batches_agree_and_workers_change_nothing(store):
     samples = training_samples(store)
-    crops = LabelledCrops(store[1], samples, WINDOW, 5, augmentation="ucf", balance="method")
+    crops = LabelledCrops(store.crops, samples, WINDOW, 5, augmentation="ucf", balance="method")
     items = [(2, index) for index in range(6)]
     batch = crops.__getitems__(items)
     for position, item in enumerate(items):
@@ -222,31 +209,11 @@ def test_both_kinds_are_needed(tmp_path):
 @pytest.mark.parametrize("detector", ["classifier", "spsl"])
 def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
     settings = SMALL | {"backbone_stride": 8, "size": 48, "epochs": 8, "batch_size": 8, "learning_rate": 3e-3}
-    summary = train_detector(
-        experiment="exp",
-        detector=detector,
-        seed=3,
-        device="cpu",
-        workers=0,
-        samples=[store[0]],
-        data=store[1].parent,
-        settings=settings | {"augmentation": "none", "balance": "label"},
-        output=tmp_path / "detector.ckpt",
-        logs=tmp_path / "logs",
-    )
+    settings |= {"augmentation": "none", "balance": "label"}
+    summary = train_on_cpu(detector, settings, [store.samples], tmp_path)
     assert summary["best"]["val/video_auc"] == 1
     assert load_detector(tmp_path / "detector.ckpt")[1]["detector"] == detector
-    output = tmp_path / "predictions.parquet"
-    predict_dataset(
-        checkpoint=tmp_path / "detector.ckpt",
-        samples=store[0],
-        data=store[1].parent,
-        split="test",
-        output=output,
-        device="cpu",
-    )
-    rows = read_rows(output)
-    assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
+    assert frame_auc(predict_on_cpu(tmp_path, store.samples)) > 0.95
 
 
 @pytest.mark.training

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from pathlib import Path
+from functools import cache
 
 import cv2
 import numpy as np
@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 import scipy.fft
 import torch
-from short_run import in_domain_video_aucs
-from sklearn.metrics import roc_auc_score
+from short_run import frame_auc, in_domain_video_aucs, predict_on_cpu, train_on_cpu
+from tiny_batches import random_images
 from tiny_store import CROP_SIZE, make_store
 
 from detectors.data.samples import Samples
@@ -28,11 +28,8 @@ from detectors.families.handmade.detector import UNKNOWN_SCORE, HandmadeDetector
 from detectors.families.handmade.ela import Ela, ElaCnn, ElaCnnSettings, ElaSettings, error_levels
 from detectors.families.handmade.shallow import CLASSIFIERS
 from detectors.families.handmade.sift import Sift, keypoint_descriptors
-from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.train import train_detector
 from preprocess.cli import UserError
-from preprocess.store import read_rows
 
 METHODS = ["real", "stripes", "columns"]
 FAMILIES = ("dct", "ela", "sift")
@@ -42,10 +39,6 @@ SETTINGS = {
     "ela": SMALL | {"grid": 8},
     "sift": SMALL,
 }
-
-
-def random_images(n, size=64, seed=0):
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(seed))
 
 
 # --- block DCT --------------------------------------------------------------------------------------------------
@@ -187,9 +180,8 @@ def test_a_blob_has_a_descriptor_of_length_one_that_does_not_change_with_brightn
     assert (descriptors[0] @ darker[0]) > 0.95
 
 
-def test_the_score_is_the_mean_over_key_points_and_a_blank_face_has_the_unknown_one(stores):
-    store = stores["sift"]
-    detector, _ = load_detector(trained(store, "sift", store[2] / "mean"))
+def test_the_score_is_the_mean_over_key_points_and_a_blank_face_has_the_unknown_one(trained):
+    detector, _ = load_detector(trained("sift"))
     images = random_images(3)
     images[1] = 90
     vectors, image = detector.describe(images)
@@ -216,13 +208,13 @@ def textured_face(rng, method):
 
 @pytest.fixture(scope="module")
 def stores(tmp_path_factory):
-    """By family: the samples table, the folder of crops, and a folder for detectors."""
+    """The store that a family learns from, by its name."""
     folder = tmp_path_factory.mktemp("handmade")
     smooth = make_store(folder / "data", n_groups=4)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr("tiny_store.face_pixels", textured_face)
         textured = make_store(folder / "textured", n_groups=4)
-    return {family: (*(textured if family == "sift" else smooth), folder) for family in FAMILIES}
+    return {family: textured if family == "sift" else smooth for family in FAMILIES}
 
 
 @pytest.fixture
@@ -230,36 +222,22 @@ def store(stores, family):
     return stores[family]
 
 
-def trained(store, family, folder: Path, **options):
-    """Path of a detector, trained unless it is there."""
-    if not (folder / "detector.ckpt").exists():
-        train_detector(
-            experiment="exp",
-            detector=family,
-            seed=options.pop("seed", 0),
-            device="cpu",
-            workers=options.pop("workers", 0),
-            samples=[store[0]],
-            data=store[1].parent,
-            settings=SETTINGS[family] | options,
-            output=folder / "detector.ckpt",
-            logs=folder / "logs",
-        )
+def train(store, family, folder, *, seed=0, workers=0, **options):
+    """Path of the detector."""
+    train_on_cpu(family, SETTINGS[family] | options, [store.samples], folder, seed=seed, workers=workers)
     return folder / "detector.ckpt"
 
 
-def predictions(store, checkpoint, split, output):
-    predict_dataset(
-        checkpoint=checkpoint, samples=store[0], data=store[1].parent, split=split, output=output, device="cpu"
-    )
-    rows = read_rows(output)
-    return [row["label"] for row in rows], [row["score"] for row in rows]
+@pytest.fixture(scope="module")
+def trained(stores, tmp_path_factory):
+    """A function that gives the path of a family's detector with the settings above, trained once."""
+    return cache(lambda family: train(stores[family], family, tmp_path_factory.mktemp(family)))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_it_learns_what_makes_a_fake_and_predicts_unseen_faces(store, tmp_path, family):
-    checkpoint = trained(store, family, store[2] / family)
-    assert roc_auc_score(*predictions(store, checkpoint, "test", tmp_path / "p.parquet")) > 0.95
+def test_it_learns_what_makes_a_fake_and_predicts_unseen_faces(store, trained, family):
+    checkpoint = trained(family)
+    assert frame_auc(predict_on_cpu(checkpoint.parent, store.samples)) > 0.95
     history = pd.read_csv(checkpoint.parent / "logs/metrics.csv")
     assert len(history) == 1
     # four reals of each split have two frames, and as many of the fakes are drawn
@@ -271,22 +249,23 @@ def test_it_learns_what_makes_a_fake_and_predicts_unseen_faces(store, tmp_path, 
 @pytest.mark.parametrize("classifier", CLASSIFIERS)
 @pytest.mark.parametrize("family", FAMILIES)
 def test_eight_pairs_are_learnt_by_heart(store, tmp_path, family, classifier):
-    checkpoint = trained(store, family, tmp_path, classifier=classifier)
-    labels, scores = predictions(store, checkpoint, "train", tmp_path / "p.parquet")
-    assert roc_auc_score(labels, scores) > 0.99
+    train(store, family, tmp_path, classifier=classifier)
+    assert frame_auc(predict_on_cpu(tmp_path, store.samples, split="train")) > 0.99
 
 
 @pytest.mark.parametrize("family", FAMILIES)
-def test_the_same_seed_gives_the_same_bytes_with_other_workers_and_another_seed_others(store, tmp_path, family):
-    one = trained(store, family, store[2] / family).read_bytes()
-    assert trained(store, family, tmp_path / "again", workers=1).read_bytes() == one
+def test_the_same_seed_gives_the_same_bytes_with_other_workers_and_another_seed_others(
+    store, trained, tmp_path, family
+):
+    one = trained(family).read_bytes()
+    assert train(store, family, tmp_path / "again", workers=1).read_bytes() == one
     few = {"train_samples": 8}
-    drawn = [trained(store, family, tmp_path / f"{seed}", seed=seed, **few).read_bytes() for seed in (0, 1)]
+    drawn = [train(store, family, tmp_path / f"{seed}", seed=seed, **few).read_bytes() for seed in (0, 1)]
     assert drawn[0] != drawn[1]
 
 
 def test_as_many_reals_as_fakes_are_drawn(stores):
-    samples = Samples.read([stores["dct"][0]])
+    samples = Samples.read([stores["dct"].samples])
     drawn = draw_balanced(samples, 10, seed=1)
     assert np.bincount(drawn.label).tolist() == [5, 5]
     assert not np.array_equal(draw_balanced(samples, 10, seed=2).crop_row, drawn.crop_row)
@@ -310,7 +289,7 @@ class Silent(Sift):
 def test_faces_that_give_no_vectors_stop_the_training_with_a_word(stores, tmp_path, monkeypatch):
     monkeypatch.setattr("detectors.families.handmade.sift.Sift", Silent)
     with pytest.raises(UserError, match="give 0 vectors of reals and 0 of fakes; raise train_samples or size"):
-        trained(stores["sift"], "sift", tmp_path)
+        train(stores["sift"], "sift", tmp_path)
 
 
 def test_every_family_is_one_of_these():

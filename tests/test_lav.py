@@ -8,8 +8,9 @@ import h5py
 import numpy as np
 import pytest
 import torch
-from short_run import TRAINED_ON, in_domain_video_aucs
+from short_run import TRAINED_ON, in_domain_video_aucs, last_checkpoint, same_weights, train_on_cpu
 from sklearn.metrics import roc_auc_score
+from tiny_batches import learn, random_images, untaught
 from tiny_masks import add_landmarks_and_masks, face_landmarks
 from tiny_store import BOX, CROP_X, CROP_Y, make_store
 
@@ -35,17 +36,12 @@ from detectors.figures.map_sheets import intersection_over_union, locate_faces
 from detectors.landmarks import read_landmarks
 from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, MaskStore, patches_of_mask
 from detectors.registry import load_detector
-from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.masks import CropMasks, write_masks
 from preprocess.store import Origin
 
 METHODS = ["real", "columns", "stripes"]
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 64, "fusion_channels": 16}
-
-
-def random_images(n=4, size=64):
-    return torch.randint(0, 256, (n, 3, size, size), dtype=torch.uint8, generator=torch.Generator().manual_seed(0))
 
 
 def random_maps(*shape, seed=0):
@@ -234,16 +230,15 @@ def test_patches_of_face_parts_are_those_that_their_boxes_touch():
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
     """A store whose fakes of the method `columns` have no mask."""
-    root = tmp_path_factory.mktemp("store")
-    path, _ = make_store(root, n_groups=4)
-    add_landmarks_and_masks(root, unknown=("columns",))
-    return root, path
+    store = make_store(tmp_path_factory.mktemp("store"), n_groups=4)
+    add_landmarks_and_masks(store.data, unknown=("columns",))
+    return store
 
 
 def training_crops(store, *, size=80, augmentation="none", seed=5, margin=0.5):
-    samples = Samples.read([store[1]])
+    samples = Samples.read([store.samples])
     samples = samples[split_for_training(samples, 0.1)[0]]
-    return samples, MaskedCrops(store[0], samples, CropWindow(margin, size), seed, augmentation, "label")
+    return samples, MaskedCrops(store.data, samples, CropWindow(margin, size), seed, augmentation, "label")
 
 
 def test_masks_and_landmarks_come_with_the_crop(store):
@@ -316,17 +311,17 @@ def test_items_depend_on_seed_epoch_and_index_alone(store):
 
 
 def test_landmarks_and_masks_that_are_absent_or_too_few_are_named(store, tmp_path):
-    samples = Samples.read([store[1]])
+    samples = Samples.read([store.samples])
     with pytest.raises(UserError, match=r"cannot read the table .*0000.parquet"):
         read_landmarks(tmp_path / "landmarks", samples)
     with pytest.raises(UserError, match=r"cannot read the masks .*absent.h5.*make_masks"):
         MaskRows(tmp_path / "absent.h5")
-    masks = MaskRows(store[0] / "masks/tiny/0000.h5")
+    masks = MaskRows(store.data / "masks/tiny/0000.h5")
     with pytest.raises(UserError, match=r"has no mask 1000, only \d+: run make_masks"):
         masks.read(1000)
     samples = replace(samples, crop_row=np.full(len(samples), 1000, np.int32))
     with pytest.raises(UserError, match=r"landmarks of \d+ crops, the samples ask for crop 1000: run detect_landmarks"):
-        read_landmarks(store[0] / "landmarks", samples)
+        read_landmarks(store.data / "landmarks", samples)
 
 
 # --- the detector -----------------------------------------------------------------------------------------------
@@ -399,15 +394,10 @@ def test_prediction_builds_what_the_score_needs_and_gives_the_same():
 def test_gradients_reach_every_parameter():
     torch.manual_seed(0)
     lav = Lav(LavSettings(**SMALL), METHODS).train()
-    optimizer = lav.optimizer()
     # LFGA's weight and the last normalisation of residual blocks start at zero, and with them the gradients behind
-    for _ in range(3):
-        optimizer.zero_grad()
-        lav.losses(face_batch())["total"].backward()
-        optimizer.step()
-    silent = [name for name, parameter in lav.named_parameters() if not parameter.grad.abs().sum() > 0]
+    learn(lav, lav.optimizer(), face_batch(), 3)
     # softmax does not see what all its inputs share
-    assert [name for name in silent if not name.endswith("key.bias")] == []
+    assert [name for name in untaught(lav) if not name.endswith("key.bias")] == []
 
 
 def test_unknown_masks_teach_only_at_the_parts_of_the_face():
@@ -453,11 +443,7 @@ def test_eight_pairs_are_learnt_by_heart_with_their_masks():
     torch.manual_seed(0)
     lav = Lav(LavSettings(**SMALL | {"size": 48}, learning_rate=3e-3, dropout=0.0), METHODS).train()
     batch = face_batch(16, size=48)
-    optimizer = lav.optimizer()
-    for _ in range(40):
-        optimizer.zero_grad()
-        lav.losses(batch)["total"].backward()
-        optimizer.step()
+    learn(lav, lav.optimizer(), batch, 40)
     lav.eval()
     with torch.no_grad():
         score, maps = lav.score(batch["image"]), lav.location_maps(batch["image"])
@@ -470,22 +456,7 @@ TRAINING = SMALL | {"size": 48, "epochs": 3, "batch_size": 6, "learning_rate": 2
 
 
 def train(store, folder, **settings):
-    return train_detector(
-        experiment="exp",
-        detector="lav",
-        seed=3,
-        device="cpu",
-        workers=0,
-        samples=[store[1]],
-        data=store[0],
-        settings=TRAINING | settings,
-        output=folder / "detector.ckpt",
-        logs=folder / "logs",
-    )
-
-
-def last_state(folder):
-    return torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True)["state_dict"]
+    return train_on_cpu("lav", TRAINING | settings, [store.samples], folder)
 
 
 def test_a_resumed_training_has_the_weights_and_the_running_means_it_would_have_had(store, tmp_path, monkeypatch):
@@ -505,10 +476,9 @@ def test_a_resumed_training_has_the_weights_and_the_running_means_it_would_have_
             train(store, broken)
     assert not (broken / "detector.ckpt").exists()
     train(store, broken)
-    one, two = last_state(whole), last_state(broken)
+    one, two = (last_checkpoint(folder)["state_dict"] for folder in (whole, broken))
     assert one["detector.similarity.is_known"].all()
-    assert one.keys() == two.keys()
-    assert all(torch.equal(one[key], two[key]) for key in one)
+    assert same_weights(one, two)
     assert {path.name for path in (broken / "logs/maps").iterdir()} == {f"epoch{epoch}.png" for epoch in range(3)}
     for epoch in range(3):
         name = f"logs/maps/epoch{epoch}.png"

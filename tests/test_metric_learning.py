@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import pytest
 import torch
-from short_run import in_domain_video_aucs
-from sklearn.metrics import roc_auc_score
+from short_run import (
+    frame_auc,
+    in_domain_video_aucs,
+    predict_on_cpu,
+    same_weights,
+    train_on_cpu,
+    weights_of,
+)
+from tiny_batches import learn, random_images, untaught
 from tiny_store import make_store
 from torch import nn
 
 from detectors.families.metric_learning import MetricLearningSettings, Siamese, SiameseSettings, Triplet
 from detectors.networks.losses import pair_contrastive, triplet_loss
-from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.train import train_detector
 from preprocess.cli import UserError
-from preprocess.store import read_rows
 
 METHODS = ["real", "swap"]
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 32, "embedding_epochs": 2}
@@ -23,9 +27,7 @@ FAMILIES = [(Siamese, SiameseSettings), (Triplet, MetricLearningSettings)]
 
 
 def make_batch(n=16):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (n, 3, 32, 32), dtype=torch.uint8, generator=generator)
-    return {"image": images, "label": torch.arange(n) % 2}
+    return {"image": random_images(n, 32), "label": torch.arange(n) % 2}
 
 
 def make_detector(family, settings, **options):
@@ -33,22 +35,8 @@ def make_detector(family, settings, **options):
     return family(settings(**SMALL | {"epochs": 4} | options), METHODS)
 
 
-def learn(detector, optimizer, batch, n_steps):
-    detector.train()
-    for _ in range(n_steps):
-        optimizer.zero_grad()
-        losses = detector.losses(batch)
-        losses["total"].backward()
-        optimizer.step()
-    return losses
-
-
 def state_of(module):
     return {name: value.clone() for name, value in module.state_dict().items()}
-
-
-def equal(one, two):
-    return all(torch.equal(one[name], two[name]) for name in one)
 
 
 def test_shapes():
@@ -86,29 +74,28 @@ def test_each_stage_teaches_its_part_and_leaves_the_other_exactly_as_it_was(fami
     for epoch, learns in ((0, embedding), (1, embedding), (2, whole.keys() - embedding), (3, whole.keys() - embedding)):
         detector.start_epoch(epoch)
         before, frozen = state_of(detector), state_of(detector.embedding)
-        learn(detector, optimizer, batch, 2)
+        learn(detector.train(), optimizer, batch, 2)
         detector.eval().score(batch["image"])
         assert {name for name, value in whole.items() if not torch.equal(value, before[name])} == learns
         # the statistics of batch normalisation, too
-        assert equal(frozen, state_of(detector.embedding)) == (epoch >= 2)
+        assert same_weights(frozen, state_of(detector.embedding)) == (epoch >= 2)
 
 
 @pytest.mark.parametrize(("family", "settings"), FAMILIES)
 def test_eight_pairs_are_learnt_by_heart_in_two_stages_and_no_parameter_is_idle(family, settings):
     detector = make_detector(family, settings, learning_rate=3e-3)
     optimizer, batch, taught = detector.optimizer(), make_batch(), set()
+    whole = set(dict(detector.named_parameters()))
     for epoch, n_steps, names in ((0, 20, {"embedding", "total"}), (2, 60, {"total"})):
         detector.start_epoch(epoch)
         for _ in range(n_steps):
-            assert learn(detector, optimizer, batch, 1).keys() == names
-            taught |= {
-                name for name, value in detector.named_parameters() if value.grad is not None and value.grad.any()
-            }
+            assert learn(detector.train(), optimizer, batch).keys() == names
+            taught |= whole - set(untaught(detector))
         vectors = detector.eval().embed(batch["image"])
         distance, same = torch.cdist(vectors, vectors), batch["label"][:, None] == batch["label"][None]
         # the first stage draws a class together and the other apart
         assert distance[~same].min() > 1.5 * distance[same].mean()
-    assert taught == dict(detector.named_parameters()).keys()
+    assert taught == whole
     score = detector.score(batch["image"])
     assert score[batch["label"] == 1].min() > score[batch["label"] == 0].max()
 
@@ -139,18 +126,7 @@ def store(tmp_path_factory):
 
 def train(store, folder, detector, **settings):
     options = SMALL | {"backbone_stride": 8, "size": 48, "batch_size": 8, "augmentation": "none", "learning_rate": 3e-3}
-    return train_detector(
-        experiment="exp",
-        detector=detector,
-        seed=3,
-        device="cpu",
-        workers=0,
-        samples=[store[0]],
-        data=store[1].parent,
-        settings=options | settings,
-        output=folder / "detector.ckpt",
-        logs=folder / "logs",
-    )
+    return train_on_cpu(detector, options | settings, [store.samples], folder)
 
 
 @pytest.mark.parametrize("detector", ["siamese", "triplet"])
@@ -159,17 +135,7 @@ def test_it_learns_what_makes_a_fake_and_predicts(store, tmp_path, detector):
     assert summary["best_epoch"] >= 6
     assert summary["best"]["val/video_auc"] == 1
     assert load_detector(tmp_path / "detector.ckpt")[0].classifier_learns
-    output = tmp_path / "predictions.parquet"
-    predict_dataset(
-        checkpoint=tmp_path / "detector.ckpt",
-        samples=store[0],
-        data=store[1].parent,
-        split="test",
-        output=output,
-        device="cpu",
-    )
-    rows = read_rows(output)
-    assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
+    assert frame_auc(predict_on_cpu(tmp_path, store.samples)) > 0.95
 
 
 def test_a_training_that_ends_between_the_stages_goes_on_to_the_same_weights(store, tmp_path, monkeypatch, caplog):
@@ -189,11 +155,7 @@ def test_a_training_that_ends_between_the_stages_goes_on_to_the_same_weights(sto
     with caplog.at_level("INFO", logger="detectors"):
         train(store, tmp_path / "ended", "siamese", epochs=4)
     assert "going on from" in caplog.text
-    whole, ended = (
-        torch.load(tmp_path / name / "detector.ckpt", weights_only=True)["state_dict"] for name in ("whole", "ended")
-    )
-    assert whole.keys() == ended.keys()
-    assert equal(whole, ended)
+    assert same_weights(weights_of(tmp_path / "whole"), weights_of(tmp_path / "ended"))
 
 
 @pytest.mark.training

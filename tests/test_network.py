@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from short_run import last_checkpoint, train_on_cpu, weights_of
 from tiny_store import make_store
 
 from detectors.data.samples import Samples
@@ -13,7 +14,6 @@ from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.networks.optimizers import learning_rate_factor, make_optimizer
 from detectors.networks.sam import Sam
 from detectors.settings import OPTIMIZERS, NetworkSettings
-from detectors.train import train_detector
 from preprocess.cli import UserError
 
 SMALL = {
@@ -33,19 +33,8 @@ def store(tmp_path_factory):
 
 
 def train(store, folder, **settings):
-    train_detector(
-        experiment="exp",
-        detector="classifier",
-        seed=3,
-        device="cpu",
-        workers=0,
-        samples=[store[0]],
-        data=store[1].parent,
-        settings=SMALL | settings,
-        output=folder / "detector.ckpt",
-        logs=folder / "logs",
-    )
-    return torch.load(folder / "detector.ckpt", weights_only=True)["state_dict"]
+    train_on_cpu("classifier", SMALL | settings, [store.samples], folder)
+    return weights_of(folder)
 
 
 @pytest.mark.parametrize(
@@ -93,19 +82,18 @@ def test_the_schedule_acts_on_sam(store, tmp_path):
     options = {"optimizer": "sam", "learning_rate": 1e-2, "schedule": "step", "step_epochs": 1, "weight_decay": 0.0}
     train(store, tmp_path, **options, step_factor=0.0)
     # the second epoch has the learning rate 0
-    history = torch.load(tmp_path / "logs/checkpoints/last.ckpt", weights_only=True)["history"]
+    both = last_checkpoint(tmp_path)
     one = train(store, tmp_path / "one", **options, epochs=1)
-    both = torch.load(tmp_path / "logs/checkpoints/last.ckpt", weights_only=True)["state_dict"]
-    assert len(history) == 2
-    assert torch.equal(one["network.last.weight"], both["detector.network.last.weight"])
+    assert len(both["history"]) == 2
+    assert torch.equal(one["network.last.weight"], both["state_dict"]["detector.network.last.weight"])
 
 
 def test_sam_is_refused_with_what_it_cannot_follow(store, tmp_path):
     with pytest.raises(UserError, match=r"accumulate_batches: found 2 with the optimizer 'sam'"):
         train(store, tmp_path, optimizer="sam", accumulate_batches=2)
     settings = ClassifierSettings(**SMALL | {"optimizer": "sam", "precision": "16-mixed"})
-    samples = Samples.read([store[0]])
-    training = Training(samples, samples, store[1].parent, tmp_path, 0, "cuda:0", 0)
+    samples = Samples.read([store.samples])
+    training = Training(samples, samples, store.data, tmp_path, 0, "cuda:0", 0)
     with pytest.raises(UserError, match=r"precision: found '16-mixed' with the optimizer 'sam'.*bf16-mixed"):
         Classifier(settings, ["real", "swap"]).fit(training)
 
@@ -121,7 +109,7 @@ class TwoStages(Classifier):
 
 
 def test_start_epoch_decides_what_learns(store, tmp_path):
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     rows = np.flatnonzero(samples.split.equals("train"))
     settings = ClassifierSettings(**SMALL | {"val_share": 0})
     torch.manual_seed(0)
@@ -133,7 +121,7 @@ def test_start_epoch_decides_what_learns(store, tmp_path):
         parent(detector, epoch)
 
     detector.start_epoch = record
-    training = Training(samples[rows], samples[rows[:0]], store[1].parent, tmp_path, 0, "cpu", 0)
+    training = Training(samples[rows], samples[rows[:0]], store.data, tmp_path, 0, "cpu", 0)
     detector.fit(training)
     states.append(dict(detector.named_parameters()))
     for name, first in states[0].items():
@@ -171,7 +159,7 @@ def test_a_compiled_network_learns_the_same_but_for_rounding(store, tmp_path):
 @pytest.fixture
 def few(store):
     """Settings, training samples and validation samples; an odd number of these."""
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     train, val = (np.flatnonzero(samples.split.equals(split)) for split in ("train", "val"))
     settings = SMALL | {"backbone": "test_vit", "backbone_stride": 16, "optimizer": "sgd", "learning_rate": 1e-2}
     return settings, samples[train], samples[val[:-1]]
@@ -187,7 +175,7 @@ def fit(few, data, logs, devices, **settings):
 @pytest.mark.slow
 def test_devices_that_share_a_batch_learn_what_one_learns(store, few, tmp_path):
     """Half a minute: two processes on the CPU, which take the place of two GPUs."""
-    data = store[1].parent
+    data = store.data
     one, fitted = fit(few, data, tmp_path / "one", ("cpu",))
     two, together = fit(few, data, tmp_path / "two", ("cpu", "cpu"))
     for name, value in one.state_dict().items():

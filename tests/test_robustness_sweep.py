@@ -11,6 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from short_run import predict_on_cpu, train_on_cpu
 from tiny_store import make_store
 
 from detectors import predict
@@ -25,7 +26,6 @@ from detectors.evaluation.robustness import COLUMNS, draw_robustness, measure_ro
 from detectors.evaluation.runs import make_run
 from detectors.registry import load_detector
 from detectors.settings import DetectorSettings
-from detectors.train import train_detector
 from preprocess.schemas import DISTORTED_PREDICTIONS
 from preprocess.store import read_origin, write_table
 
@@ -52,9 +52,8 @@ def meter():
 
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """Samples table and folder of the store: 6 videos a split, 3 crops each."""
-    path, crops = make_store(tmp_path_factory.mktemp("store"), methods=("real", "stripes"), n_frames=N_FRAMES)
-    return path, crops.parent
+    """6 videos a split, 3 crops each."""
+    return make_store(tmp_path_factory.mktemp("store"), methods=("real", "stripes"), n_frames=N_FRAMES)
 
 
 @pytest.fixture(scope="module")
@@ -62,33 +61,22 @@ def trained(store, tmp_path_factory):
     """A tiny trained detector."""
     folder = tmp_path_factory.mktemp("trained")
     settings = {"backbone": "resnet10t", "backbone_stride": 8, "pretrained": False, "size": 32, "epochs": 1}
-    train_detector(
-        experiment="exp",
-        detector="classifier",
-        seed=3,
-        samples=[store[0]],
-        data=store[1],
-        settings=settings | {"batch_size": 8},
-        output=folder / "detector.ckpt",
-        logs=folder / "logs",
-        device="cpu",
-        workers=0,
-    )
+    train_on_cpu("classifier", settings | {"batch_size": 8}, [store.samples], folder)
     return folder
 
 
 def test_the_crops_as_they_are_get_the_plain_predictions(store, trained):
     """Distortion `none` is the code and the numbers of `detectors.predict`, bit for bit."""
-    options = {"checkpoint": trained / "detector.ckpt", "samples": store[0], "data": store[1], "device": "cpu"}
-    plain = predict.predict_dataset(**options, split="test", output=trained / "plain.parquet")
+    options = {"checkpoint": trained / "detector.ckpt", "samples": store.samples, "data": store.data, "device": "cpu"}
+    plain = predict_on_cpu(trained, store.samples)
     settings = RobustnessSettings(distortions=["contrast", "video_compression"], strengths=[2, 5], max_samples=None)
     table = predict_distorted.predict_dataset(**options, settings=settings, output=trained / "distorted.parquet")
     assert table.schema.equals(DISTORTED_PREDICTIONS)
     frame = pq.read_table(trained / "distorted.parquet").to_pandas()
     none = frame[frame["distortion"] == "none"]
     assert none["strength"].unique().tolist() == [0]
-    assert none["sample_id"].tolist() == plain["sample_id"].to_pylist()
-    assert none["score"].tolist() == plain["score"].to_pylist()
+    assert none["sample_id"].tolist() == plain["sample_id"].tolist()
+    assert none["score"].tolist() == plain["score"].tolist()
     runs = frame.groupby(["distortion", "strength"]).size()
     expected = [("contrast", 2), ("contrast", 5), ("none", 0), ("video_compression", 2), ("video_compression", 5)]
     assert runs.index.tolist() == expected
@@ -97,11 +85,11 @@ def test_the_crops_as_they_are_get_the_plain_predictions(store, trained):
 
 
 def test_scores_do_not_depend_on_batches_or_loader_workers(store, meter):
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     settings = RobustnessSettings(distortions=["gaussian_noise", "video_compression"], strengths=[3])
-    one = predict_distorted.predict_distorted(meter, samples, store[1], settings, **ON_CPU)
+    one = predict_distorted.predict_distorted(meter, samples, store.data, settings, **ON_CPU)
     other = predict_distorted.predict_distorted(
-        meter, samples, store[1], settings, batch_size=5, workers=2, device="cpu"
+        meter, samples, store.data, settings, batch_size=5, workers=2, device="cpu"
     )
     assert one.keys() == other.keys() == {("none", 0), ("gaussian_noise", 3), ("video_compression", 3)}
     for key in one:
@@ -109,9 +97,9 @@ def test_scores_do_not_depend_on_batches_or_loader_workers(store, meter):
 
 
 def test_a_detector_of_fine_traces_loses_what_blur_takes_and_keeps_what_contrast_leaves(store, meter):
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     settings = RobustnessSettings(distortions=["gaussian_blur", "contrast"], strengths=[1, 5])
-    scores = predict_distorted.predict_distorted(meter, samples, store[1], settings, **ON_CPU)
+    scores = predict_distorted.predict_distorted(meter, samples, store.data, settings, **ON_CPU)
     separation = {
         key: values[samples.label == 1].min() - values[samples.label == 0].max() for key, values in scores.items()
     }
@@ -220,7 +208,16 @@ def test_many_data_sets_are_drawn_with_their_mean():
 
 
 def test_the_commands_go_from_the_detector_to_the_table_and_its_figure(store, trained, monkeypatch, capsys):
-    options = ["--checkpoint", trained / "detector.ckpt", "--samples", store[0], "--data", store[1], "--device", "cpu"]
+    options = [
+        "--checkpoint",
+        trained / "detector.ckpt",
+        "--samples",
+        store.samples,
+        "--data",
+        store.data,
+        "--device",
+        "cpu",
+    ]
     options += ["--settings", '{"distortions": ["jpeg"], "strengths": [1, 3], "max_samples": 6}']
     monkeypatch.setattr(sys, "argv", list(map(str, ["x", *options, "--output", trained / "robust.parquet"])))
     predict_distorted.main()
@@ -242,17 +239,17 @@ def test_the_commands_go_from_the_detector_to_the_table_and_its_figure(store, tr
 
 def test_the_detector_that_is_swept_is_the_one_of_the_file(store, trained):
     detector, _ = load_detector(trained / "detector.ckpt")
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     rows = np.flatnonzero(samples.split.equals("test"))
     scores = predict_distorted.predict_distorted(
-        detector, samples[rows], store[1], RobustnessSettings(distortions=["jpeg"], strengths=[4]), **ON_CPU
+        detector, samples[rows], store.data, RobustnessSettings(distortions=["jpeg"], strengths=[4]), **ON_CPU
     )
-    assert np.array_equal(scores["none", 0], predict.predict_samples(detector, samples[rows], store[1], **ON_CPU))
+    assert np.array_equal(scores["none", 0], predict.predict_samples(detector, samples[rows], store.data, **ON_CPU))
     assert not np.array_equal(scores["jpeg", 4], scores["none", 0])
 
 
 def test_an_ensemble_averages_what_its_members_say_of_the_distorted_crops(store, trained, tmp_path):
-    options = {"checkpoint": trained / "detector.ckpt", "samples": store[0], "data": store[1], "device": "cpu"}
+    options = {"checkpoint": trained / "detector.ckpt", "samples": store.samples, "data": store.data, "device": "cpu"}
     settings = RobustnessSettings(distortions=["jpeg"], strengths=[1, 5], max_samples=None)
     table = predict_distorted.predict_dataset(**options, settings=settings, output=tmp_path / "one.parquet")
     # another member, to which every distorted face looks more real, in another order

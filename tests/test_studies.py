@@ -13,12 +13,11 @@ import sys
 import pyarrow.compute as pc
 import pytest
 import yaml
+from short_run import predict_on_cpu, train_on_cpu
 from small_run import ROOT
 from snakemake.utils import update_config
 
-from detectors.predict import predict_dataset
 from detectors.registry import detector_class
-from detectors.train import train_detector
 from preprocess.config import check_config, experiment_settings, resolve_experiments
 from preprocess.schemas import SAMPLES
 from preprocess.store import read_origin, read_table, write_table
@@ -130,30 +129,13 @@ def test_every_experiment_trains_and_predicts(shipped_store, tmp_path, study, na
     """Some eight seconds each on a quiet core: two epochs of a few crops at 96 px."""
     config = with_study(study)
     experiment = resolve_experiments(config)[name]
-    summary = train_detector(
-        experiment=name,
-        detector=experiment["detector"],
-        seed=experiment["seeds"][0],
-        samples=[shipped_store / "samples" / f"{dataset}.parquet" for dataset in experiment["train"]],
-        data=shipped_store,
-        settings=cut_down(config, name),
-        output=tmp_path / "detector.ckpt",
-        logs=tmp_path / "logs",
-        device="cpu",
-        workers=0,
-    )
+    samples = [shipped_store / "samples" / f"{dataset}.parquet" for dataset in experiment["train"]]
+    options = {"experiment": name, "seed": experiment["seeds"][0]}
+    summary = train_on_cpu(experiment["detector"], cut_down(config, name), samples, tmp_path, **options)
     assert all(math.isfinite(value) for value in summary["best"].values() if value is not None)
     samples = shipped_store / "samples" / f"{experiment['test'][-1]}.parquet"
     few = read_table(samples).filter(pc.field("split") == "test").slice(0, N_PREDICTED)
     write_table(tmp_path / samples.name, few, SAMPLES, read_origin(samples))
-    predict_dataset(
-        checkpoint=tmp_path / "detector.ckpt",
-        samples=tmp_path / samples.name,
-        data=shipped_store,
-        split="test",
-        output=tmp_path / "predictions.parquet",
-        device="cpu",
-    )
-    predicted = read_table(tmp_path / "predictions.parquet")
-    assert predicted["sample_id"].to_pylist() == few["sample_id"].to_pylist()
-    assert all(0 <= score <= 1 for score in predicted["score"].to_pylist())
+    predicted = predict_on_cpu(tmp_path, tmp_path / samples.name, data=shipped_store)
+    assert predicted["sample_id"].tolist() == few["sample_id"].to_pylist()
+    assert predicted["score"].between(0, 1).all()

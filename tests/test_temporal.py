@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from short_run import in_domain_video_aucs
-from sklearn.metrics import roc_auc_score
+from short_run import frame_auc, in_domain_video_aucs, predict_on_cpu, train_on_cpu
+from tiny_batches import learn, untaught
 from tiny_store import make_store
 from torch import nn
 
@@ -20,10 +20,7 @@ from detectors.data.split import split_for_training
 from detectors.families.clips import LabelledClips, TrackClips, Tracks, n_frames_of
 from detectors.families.temporal import Temporal, TemporalSettings, layers_of
 from detectors.networks.backbones import VectorNetwork
-from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.train import train_detector
-from preprocess.store import read_rows
 
 METHODS = ["real", "swap"]
 SMALL = {
@@ -55,7 +52,7 @@ def store(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def train_samples(store):
-    samples = Samples.read([store[0]])
+    samples = Samples.read([store.samples])
     return samples[split_for_training(samples, 0.1)[0]]
 
 
@@ -95,7 +92,7 @@ def test_one_track_number_in_two_videos_is_two_tracks(train_samples):
 
 def test_scoring_reads_every_track_once_and_gives_its_score_to_each_of_its_samples(store, train_samples):
     shuffled = train_samples[np.random.default_rng(0).permutation(len(train_samples))]
-    scoring = TrackClips(store[1], shuffled, WINDOW, 4)
+    scoring = TrackClips(store.crops, shuffled, WINDOW, 4)
     assert len(scoring) == len(shuffled) // 3
     assert scoring.crops_per_item == 4
     assert np.bincount(scoring.item_of_sample).tolist() == [3] * len(scoring)
@@ -104,14 +101,14 @@ def test_scoring_reads_every_track_once_and_gives_its_score_to_each_of_its_sampl
     assert batch["row"].tolist() == [0, 2]
     assert n_frames_of(batch["image"]).tolist() == [3, 3]
     assert torch.equal(scoring[2]["image"], batch["image"][1])
-    assert torch.equal(TrackClips(store[1], shuffled, WINDOW, 3)[2]["image"], batch["image"][1, :3])
+    assert torch.equal(TrackClips(store.crops, shuffled, WINDOW, 3)[2]["image"], batch["image"][1, :3])
     frames = batch["image"][1, :3].float()
     assert (frames[0] - frames[1]).abs().max() > 10  # other frames, other pictures
 
 
 def labelled(store, samples, **options):
     values = {"n_frames": 4, "seed": 5, "augmentation": "none", "balance": "none"} | options
-    return LabelledClips(store[1], samples, WINDOW, **values)
+    return LabelledClips(store.crops, samples, WINDOW, **values)
 
 
 def test_items_and_batches_agree_and_workers_change_nothing(store, train_samples):
@@ -210,14 +207,6 @@ def test_the_loss_is_the_binary_one_of_one_logit():
     assert focal.losses(batch)["total"].item() == pytest.approx(expected.item(), rel=1e-4)
 
 
-def step(detector, batch, optimizer):
-    optimizer.zero_grad()
-    loss = detector.losses(batch)["total"]
-    loss.backward()
-    optimizer.step()
-    return loss.item()
-
-
 @pytest.mark.parametrize("loss", ["cross_entropy", "focal"])
 def test_every_parameter_learns_and_eight_pairs_of_clips_are_learnt_by_heart(loss):
     detector = make_detector(loss=loss, learning_rate=3e-3, n_frames=3, size=32).train()
@@ -225,9 +214,8 @@ def test_every_parameter_learns_and_eight_pairs_of_clips_are_learnt_by_heart(los
     batch["image"][3, 2:] = 0
     optimizer = detector.optimizer()
     detector.start_epoch(0)
-    for _ in range(30):
-        step(detector, batch, optimizer)
-    assert [name for name, value in detector.named_parameters() if value.grad is None or not value.grad.any()] == []
+    learn(detector, optimizer, batch, 30)
+    assert untaught(detector) == []
     score = detector.eval().score(batch["image"])
     assert score.shape == (16,)
     assert score[batch["label"] == 1].min() > score[batch["label"] == 0].max()
@@ -265,7 +253,7 @@ def test_frozen_layers_stay_exactly_as_they_were_and_more_learn_with_every_epoch
         detector.start_epoch(epoch)
         before = states_of(layers)
         for _ in range(2):
-            step(detector, batch, optimizer)
+            learn(detector, optimizer, batch)
             detector.eval().score(batch["image"])
             detector.train()
         assert changed_layers(before, layers) == list(range(len(layers) - n_learning, len(layers)))
@@ -277,49 +265,26 @@ def test_a_frozen_backbone_leaves_the_lstm_to_learn():
     detector.start_epoch(0)
     layers = layers_of(detector.network.backbone)
     before, lstm = states_of(layers), states_of([detector.network.lstm, detector.network.last])
-    step(detector, {"image": clips(), "label": torch.tensor([0, 1, 1, 0])}, optimizer)
+    learn(detector, optimizer, {"image": clips(), "label": torch.tensor([0, 1, 1, 0])})
     assert changed_layers(before, layers) == []
     assert changed_layers(lstm, [detector.network.lstm, detector.network.last]) == [0, 1]
 
 
 def test_random_layers_that_do_not_learn_are_told_of(store, train_samples, caplog):
-    make_detector().training_set(train_samples, store[1].parent, 0)
+    make_detector().training_set(train_samples, store.data, 0)
     assert not caplog.text
-    make_detector(unfrozen_layers=2).training_set(train_samples, store[1].parent, 0)
+    make_detector(unfrozen_layers=2).training_set(train_samples, store.data, 0)
     assert "unfrozen_layers: found 2 with random weights" in caplog.text
 
 
 def test_it_learns_what_makes_a_fake_and_predicts_one_score_for_a_track(store, tmp_path):
-    summary = train_detector(
-        experiment="exp",
-        detector="temporal",
-        seed=3,
-        device="cpu",
-        workers=0,
-        samples=[store[0]],
-        data=store[1].parent,
-        settings=SMALL
-        | {"augmentation": "none", "balance": "label", "epochs": 10, "batch_size": 4, "learning_rate": 3e-3},
-        output=tmp_path / "detector.ckpt",
-        logs=tmp_path / "logs",
-    )
+    settings = {"augmentation": "none", "balance": "label", "epochs": 10, "batch_size": 4, "learning_rate": 3e-3}
+    summary = train_on_cpu("temporal", SMALL | settings, [store.samples], tmp_path)
     assert summary["best"]["val/video_auc"] == 1
-    output = tmp_path / "predictions.parquet"
-    predict_dataset(
-        checkpoint=tmp_path / "detector.ckpt",
-        samples=store[0],
-        data=store[1].parent,
-        split="test",
-        output=output,
-        device="cpu",
-    )
-    rows = read_rows(output)
-    assert len(rows) == 4 * 3 * 3
-    of_track = {}
-    for row in rows:
-        of_track.setdefault((row["video_id"], row["track_id"]), set()).add(row["score"])
-    assert {len(scores) for scores in of_track.values()} == {1}
-    assert roc_auc_score([row["label"] for row in rows], [row["score"] for row in rows]) > 0.95
+    predictions = predict_on_cpu(tmp_path, store.samples)
+    assert len(predictions) == 4 * 3 * 3
+    assert set(predictions.groupby(["video_id", "track_id"])["score"].nunique()) == {1}
+    assert frame_auc(predictions) > 0.95
 
 
 @pytest.mark.training

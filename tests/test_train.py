@@ -13,12 +13,12 @@ import time
 import numpy as np
 import pytest
 import torch
+from short_run import last_checkpoint, predict_on_cpu, same_weights, train_on_cpu, weights_of
 from small_run import ROOT
 from tiny_store import make_store
 
 from detectors.predict import predict_dataset
 from detectors.registry import load_detector
-from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.orphans import RUN_VARIABLE, processes_of
 from preprocess.schemas import PREDICTIONS
@@ -41,24 +41,8 @@ def store(tmp_path_factory):
     return make_store(tmp_path_factory.mktemp("store"))
 
 
-def train(store, folder, *, settings=None, samples=None, **options):
-    values = {"experiment": "exp", "detector": "ucf", "seed": 3, "device": "cpu", "workers": 0} | options
-    return train_detector(
-        **values,
-        samples=samples or [store[0]],
-        data=store[1].parent,
-        settings=SETTINGS | (settings or {}),
-        output=folder / "detector.ckpt",
-        logs=folder / "logs",
-    )
-
-
-def weights(folder):
-    return torch.load(folder / "detector.ckpt", weights_only=True)["state_dict"]
-
-
-def equal(one, two):
-    return one.keys() == two.keys() and all(torch.equal(one[key], two[key]) for key in one)
+def train(store, folder, *, settings=None, samples=None, detector="ucf", **options):
+    return train_on_cpu(detector, SETTINGS | (settings or {}), samples or [store.samples], folder, **options)
 
 
 @pytest.fixture(scope="module")
@@ -113,8 +97,8 @@ train.train_detector(**options, **paths)
 @pytest.mark.parametrize("moment", ["in an epoch", "in a checkpoint", "after the last epoch"])
 def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undisturbed, tmp_path, caplog, moment):
     options = {"experiment": "exp", "detector": "ucf", "seed": 3, "device": "cpu", "workers": 2, "settings": SETTINGS}
-    paths = {"data": store[1].parent, "output": tmp_path / "detector.ckpt", "logs": tmp_path / "logs"}
-    options |= {"samples": [str(store[0])]} | {name: str(path) for name, path in paths.items()}
+    paths = {"data": store.data, "output": tmp_path / "detector.ckpt", "logs": tmp_path / "logs"}
+    options |= {"samples": [str(store.samples)]} | {name: str(path) for name, path in paths.items()}
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_TRAINING, json.dumps(options), moment],
         cwd=ROOT,
@@ -134,9 +118,9 @@ def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undist
     assert "going on from" in caplog.text
     epochs = [message.split()[2] for message in caplog.messages if message.startswith("train: epoch")]
     assert epochs == {"in an epoch": ["2", "3"], "in a checkpoint": ["2", "3"], "after the last epoch": []}[moment]
-    assert equal(weights(tmp_path), weights(undisturbed))
-    last = [torch.load(folder / "logs/checkpoints/last.ckpt", weights_only=True) for folder in (tmp_path, undisturbed)]
-    assert equal(last[0]["state_dict"], last[1]["state_dict"])
+    assert same_weights(weights_of(tmp_path), weights_of(undisturbed))
+    last = [last_checkpoint(folder) for folder in (tmp_path, undisturbed)]
+    assert same_weights(last[0]["state_dict"], last[1]["state_dict"])
     assert [row["epoch"] for row in last[0]["history"]] == [0, 1, 2]
     losses = [[row["train/total"] for row in checkpoint["history"]] for checkpoint in last]
     assert losses[0] == losses[1]
@@ -148,7 +132,7 @@ def test_workers_do_not_change_the_weights_and_seeds_do(store, undisturbed, tmp_
     train(store, tmp_path / "workers", workers=2)
     assert (tmp_path / "workers/detector.ckpt").read_bytes() == (undisturbed / "detector.ckpt").read_bytes()
     train(store, tmp_path / "seed", seed=4, settings={"epochs": 1})
-    assert not equal(weights(tmp_path / "seed"), weights(undisturbed))
+    assert not same_weights(weights_of(tmp_path / "seed"), weights_of(undisturbed))
 
 
 def test_other_settings_start_anew(store, tmp_path, caplog):
@@ -180,14 +164,13 @@ def _whole(folder):
 
 
 def test_it_learns_what_makes_a_fake_and_predicts_in_table_order(store, tmp_path):
-    samples, crops = store
     summary = train(store, tmp_path, settings={"epochs": 12, "augmentation": "none"})
     assert summary["best"]["val/video_auc"] == 1
     output = tmp_path / "predictions.parquet"
-    options = {"checkpoint": tmp_path / "detector.ckpt", "samples": samples, "data": crops.parent, "device": "cpu"}
+    options = {"checkpoint": tmp_path / "detector.ckpt", "samples": store.samples, "data": store.data, "device": "cpu"}
     predict_dataset(**options, split="test", output=output, batch_size=5)
     rows = read_rows(output)
-    expected = [row for row in read_rows(samples) if row["split"] == "test"]
+    expected = [row for row in read_rows(store.samples) if row["split"] == "test"]
     assert list(rows[0]) == PREDICTIONS.names
     for row, sample in zip(rows, expected, strict=True):
         assert {key: row[key] for key in row if key != "score"} == {key: sample[key] for key in row if key != "score"}
@@ -207,35 +190,25 @@ def test_it_learns_what_makes_a_fake_and_predicts_in_table_order(store, tmp_path
         "video_threshold": summary["thresholds"]["video"],
     }
     everything = predict_dataset(**options, split="all", output=output, batch_size=64)
-    assert len(everything) == len(read_rows(samples))
+    assert len(everything) == len(read_rows(store.samples))
 
 
 def test_a_split_without_samples_gives_an_empty_table(undisturbed, tmp_path, caplog):
-    samples, crops = make_store(tmp_path, "untested", splits=("train",))
-    output = tmp_path / "empty.parquet"
-    predict_dataset(
-        checkpoint=undisturbed / "detector.ckpt",
-        samples=samples,
-        data=crops.parent,
-        split="test",
-        output=output,
-        device="cpu",
-    )
-    assert read_rows(output) == []
+    untested = make_store(tmp_path, "untested", splits=("train",))
+    assert predict_on_cpu(undisturbed, untested.samples).empty
     assert "untested" in caplog.text
 
 
 def test_two_data_sets_one_without_val_and_a_draw_per_epoch(store, tmp_path):
-    second, _ = make_store(store[1].parent, "second", splits=("train",), n_groups=5)
+    second = make_store(store.data, "second", splits=("train",), n_groups=5)
     settings = {"epochs": 1, "samples_per_epoch": 8, "val_samples": 10}
-    summary = train(store, tmp_path, samples=[store[0], second], settings=settings)
+    summary = train(store, tmp_path, samples=[store.samples, second.samples], settings=settings)
     assert summary["train"] == ["second", "tiny"]
     n_val = sum(row["n_crops"] for row in summary["counts"] if row["part"] == "val")
     assert n_val == 10
     trained = {(r["dataset"], r["method"]): r["n_videos"] for r in summary["counts"] if r["part"] == "train"}
     assert trained["second", "real"] == 4
-    last = torch.load(tmp_path / "logs/checkpoints/last.ckpt", weights_only=True)
-    assert last["global_step"] == 1  # 8 crops are 4 pairs, one batch
+    assert last_checkpoint(tmp_path)["global_step"] == 1  # 8 crops are 4 pairs, one batch
 
 
 def test_without_validation_the_last_epoch_is_kept(tmp_path, caplog):
@@ -251,12 +224,12 @@ def test_mistakes_are_explained(store, tmp_path):
         train(store, tmp_path, detector="ufc")
     with pytest.raises(UserError, match="unknown setting 'batchsize'"):
         train(store, tmp_path, settings={"batchsize": 3})
-    only_test, crops = make_store(tmp_path, "held", splits=("test",))
+    only_test = make_store(tmp_path, "held", splits=("test",))
     with pytest.raises(UserError, match=r"no samples to train on.*held.*test 18"):
-        train((only_test, crops), tmp_path)
-    reals, crops = make_store(tmp_path, "reals", methods=("real",))
+        train(only_test, tmp_path)
+    reals = make_store(tmp_path, "reals", methods=("real",))
     with pytest.raises(UserError, match="0 fake crops of reals"):
-        train((reals, crops), tmp_path)
+        train(reals, tmp_path)
     (tmp_path / "no.ckpt").write_bytes(b"not a checkpoint")
     with pytest.raises(UserError, match=r"cannot read the detector .*no\.ckpt"):
         load_detector(tmp_path / "no.ckpt")

@@ -6,6 +6,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from tiny_batches import learn, random_images, untaught
 from torch import nn
 
 from detectors.families.ucf import (
@@ -25,8 +26,7 @@ SETTINGS = UcfSettings(backbone="test_resnet", pretrained=False, backbone_stride
 
 
 def make_batch(n_pairs=4, size=64):
-    generator = torch.Generator().manual_seed(0)
-    images = torch.randint(0, 256, (2 * n_pairs, 3, size, size), dtype=torch.uint8, generator=generator)
+    images = random_images(2 * n_pairs, size)
     return {"fake": images[:n_pairs], "real": images[n_pairs:], "method": torch.arange(n_pairs) % 2 + 1}
 
 
@@ -118,13 +118,9 @@ def test_permutation_changes_only_the_reconstruction():
 
 def test_every_parameter_learns():
     model = make_ucf().train()
-    optimizer = model.optimizer()
-    for _ in range(2):  # residual branches start from zero, so their first layers get no gradient in the first step
-        optimizer.zero_grad()
-        model.losses(make_batch())["total"].backward()
-        optimizer.step()
-    silent = [name for name, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0]
-    assert silent == []
+    # residual branches start from zero, so their first layers get no gradient in the first step
+    learn(model, model.optimizer(), make_batch(), 2)
+    assert untaught(model) == []
 
 
 def test_prediction_builds_only_the_common_path_and_scores_the_same():
@@ -148,15 +144,10 @@ def test_fakes_score_high_after_a_few_steps_on_eight_pairs():
     batch["fake"] = (nn.functional.avg_pool2d(batch["fake"].float(), 9, 1, 4) + stripes).clamp(0, 255).byte()
     model = make_ucf().train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
-    first = None
-    for _ in range(40):
-        optimizer.zero_grad()
-        losses = model.losses(batch)
-        first = first or {name: loss.item() for name, loss in losses.items()}
-        losses["total"].backward()
-        optimizer.step()
+    first = learn(model, optimizer, batch)
+    losses = learn(model, optimizer, batch, 39)
     for name, loss in losses.items():
-        assert loss.item() < first[name], name
+        assert loss.item() < first[name].item(), name
     assert losses["common"].item() < 0.2
     with torch.no_grad():
         model.eval()

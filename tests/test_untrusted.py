@@ -16,13 +16,13 @@ import pytest
 import torch
 import yaml
 from finished_run import start_snakemake
+from short_run import train_on_cpu
 from small_run import ROOT, TINY_UCF
 from tiny_store import make_store
 from tiny_videos import write_video
 
 from detectors.networks.backbones import Backbone
 from detectors.registry import load_detector
-from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.config import check_config
 from preprocess.datasets import IndexSettings
@@ -224,22 +224,12 @@ def test_weights_of_a_backbone_run_no_code_when_they_are_loaded(tmp_path, mark):
 
 
 def test_a_checkpoint_of_a_training_runs_no_code_when_it_goes_on(tmp_path, mark):
-    samples, crops = make_store(tmp_path)
-    options = {
-        "experiment": "one",
-        "detector": "ucf",
-        "seed": 0,
-        "samples": [samples],
-        "data": crops.parent,
-        "settings": TINY_UCF,
-        "output": tmp_path / "seed0/detector.ckpt",
-        "logs": tmp_path / "seed0/logs",
-    }
-    train_detector(**options)
-    last = tmp_path / "seed0/logs/checkpoints/last.ckpt"
+    store, folder = make_store(tmp_path), tmp_path / "seed0"
+    train_on_cpu("ucf", TINY_UCF, [store.samples], folder)
+    last = folder / "logs/checkpoints/last.ckpt"
     torch.save({"history": [], "state_dict": {}, "epoch": Evil(mark)}, last)
     with pytest.raises(UserError, match=r"last\.ckpt"):
-        train_detector(**options)
+        train_on_cpu("ucf", TINY_UCF, [store.samples], folder)
     assert not mark.exists()
 
 

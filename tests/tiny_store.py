@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import numpy as np
@@ -16,6 +17,23 @@ from preprocess.store import Origin, write_table
 CROP_X, CROP_Y = 100, 50
 BOX = (120.0, 70.0, 160.0, 110.0)
 CROP_SIZE = (80, 80)
+
+
+class TinyStore(NamedTuple):
+    """Where a store stands.
+
+    Attributes:
+        samples: Table of its one data set.
+        crops: Folder of its crops.
+    """
+
+    samples: Path
+    crops: Path
+
+    @property
+    def data(self) -> Path:
+        """The folder of the whole store."""
+        return self.crops.parent
 
 
 def face_pixels(rng: np.random.Generator, method: str) -> np.ndarray:
@@ -38,12 +56,8 @@ def make_store(
     n_frames: int = 2,
     methods: tuple[str, ...] = ("real", "stripes", "columns"),
     n_shards: int = 2,
-) -> tuple[Path, Path]:
-    """Write crops and samples: per split `n_groups` source groups with one video of each method.
-
-    Returns:
-        The samples table, and the folder of crops.
-    """
+) -> TinyStore:
+    """Write crops and samples: per split `n_groups` source groups with one video of each method."""
     rng = np.random.default_rng([len(dataset), n_groups, n_frames])
     shards: dict[str, list[Crop]] = {f"{shard:04d}": [] for shard in range(n_shards)}
     samples = []
@@ -87,4 +101,4 @@ def make_store(
         write_crops(root / "crops" / dataset / f"{shard}.h5", crops, Origin(dataset, "crops", "{}", 1, shard))
     path = root / "samples" / f"{dataset}.parquet"
     write_table(path, pa.Table.from_pylist(samples, schema=SAMPLES), SAMPLES, Origin(dataset, "samples", "{}", 1))
-    return path, root / "crops"
+    return TinyStore(path, root / "crops")
