@@ -8,11 +8,11 @@ from dataclasses import replace
 import cv2
 import numpy as np
 import pandas as pd
-import pyarrow.parquet as pq
 import pytest
 import torch
-from short_run import in_domain_video_aucs
-from sklearn.metrics import roc_auc_score
+from short_run import in_domain_video_aucs, train_on_cpu, video_auc
+from tiny_batches import learn, random_images, untaught
+from tiny_masks import add_landmarks
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 
 from detectors.crop_window import CropWindow
@@ -41,11 +41,10 @@ from detectors.families.sbi.self_blending import (
 from detectors.figures.gradcam import grad_cam
 from detectors.registry import load_detector
 from detectors.settings import OPTIMIZERS, SCHEDULES
-from detectors.train import train_detector
 from preprocess.cli import UserError
 from preprocess.crop_file import Crop, encode_crop, write_crops
-from preprocess.schemas import LANDMARKS, NO_LANDMARKS, OK, REAL
-from preprocess.store import Origin, read_rows, write_table
+from preprocess.schemas import REAL
+from preprocess.store import Origin, read_rows
 from preprocess.synthetic import geometry
 
 SIZE = 96
@@ -379,37 +378,12 @@ def store_points():
     return face_points(40, 36.0) + BOX[:2]
 
 
-def add_landmarks(samples, data, *, without=()):
-    """Write the landmarks of a tiny store; the samples at the rows `without` have none."""
-    table = pq.read_table(samples).to_pylist()
-    shards = {}
-    for number, row in enumerate(table):
-        has = number not in without
-        shards.setdefault((row["dataset"], row["shard"]), []).append(
-            {name: row[name] for name in ("video_id", "frame_index", "track_id", "crop_row")}
-            | {
-                "landmarks": store_points().ravel().tolist() if has else None,
-                "status": OK if has else NO_LANDMARKS,
-                "message": "",
-            }
-        )
-    for (dataset, shard), rows in shards.items():
-        rows.sort(key=lambda row: row["crop_row"])
-        write_table(
-            data / "landmarks" / dataset / f"{shard}.parquet",
-            rows,
-            LANDMARKS,
-            Origin(dataset, "landmarks", "{}", 1, shard),
-        )
-
-
 @pytest.fixture(scope="module")
 def store(tmp_path_factory):
-    """A tiny store with landmarks: its samples table and its folder."""
-    data = tmp_path_factory.mktemp("store")
-    samples, _ = make_store(data)
-    add_landmarks(samples, data)
-    return samples, data
+    """A tiny store with landmarks."""
+    store = make_store(tmp_path_factory.mktemp("store"))
+    add_landmarks(store.data, points=store_points())
+    return store
 
 
 def equal(one, two):
@@ -419,26 +393,26 @@ def equal(one, two):
 
 
 def test_items_depend_on_epoch_and_index_alone(store):
-    samples = Samples.read([store[0]])
-    faces = FacesToBlend(store[1], samples, WINDOW, 5, 0.3)
+    samples = Samples.read([store.samples])
+    faces = FacesToBlend(store.data, samples, WINDOW, 5, 0.3)
     assert len(faces) == (samples.label == 0).sum() == 18
     items = [(0, 3), (0, 4), (1, 3)]
     batch = faces.__getitems__(items)
     assert batch["image"].shape == (3, 3, 72, 72)
     assert batch["mask"].shape == (3, MASK_PX, MASK_PX)
     assert batch["loose_box"].shape == (3, 4)
-    again = FacesToBlend(store[1], samples, WINDOW, 5, 0.3).__getitems__(items)
+    again = FacesToBlend(store.data, samples, WINDOW, 5, 0.3).__getitems__(items)
     assert equal(batch, again)
     alone = faces.__getitems__(items[1:2])
     assert torch.equal(alone["image"][0], batch["image"][1])
     assert torch.equal(alone["noise"][0], batch["noise"][1])
     assert alone["quality"] == batch["quality"][1:2]
     assert not torch.equal(batch["image"][0], batch["image"][2])
-    assert not equal(batch, FacesToBlend(store[1], samples, WINDOW, 6, 0.3).__getitems__(items))
+    assert not equal(batch, FacesToBlend(store.data, samples, WINDOW, 6, 0.3).__getitems__(items))
 
 
 def test_workers_make_the_same_batches(store):
-    faces = FacesToBlend(store[1], Samples.read([store[0]]), WINDOW, 5, 0.3)
+    faces = FacesToBlend(store.data, Samples.read([store.samples]), WINDOW, 5, 0.3)
     items = [(2, index) for index in range(8)]
     batches = [list(make_loader(faces, batch_size=3, workers=workers, sampler=items)) for workers in (0, 2)]
     assert len(batches[0]) == 3
@@ -454,7 +428,7 @@ def test_landmarks_follow_the_crop_and_its_mirror(tmp_path, monkeypatch):
     image = np.zeros((*CROP_SIZE, 3), np.uint8)
     image[:, : CROP_SIZE[1] // 2, 0] = image[:, CROP_SIZE[1] // 2 :, 2] = 200
     samples, _ = make_store(tmp_path, methods=("real",), n_shards=1, splits=("train",), n_groups=1, n_frames=1)
-    add_landmarks(samples, tmp_path)
+    add_landmarks(tmp_path, points=store_points())
     crop = Crop(
         video_id="tiny/real/original/train0",
         frame_index=0,
@@ -495,13 +469,14 @@ def test_landmarks_follow_the_crop_and_its_mirror(tmp_path, monkeypatch):
 def test_fakes_are_passed_over_and_reals_without_landmarks_counted(tmp_path, caplog):
     path, _ = make_store(tmp_path)
     samples = Samples.read([path])
-    without = np.flatnonzero(samples.label == 0)[:5].tolist()
-    add_landmarks(path, tmp_path, without=[*without, int(np.flatnonzero(samples.label == 1)[0])])
+    rows = read_rows(path)
+    reals, fakes = ([row["sample_id"] for row in rows if row["label"] == label] for label in (0, 1))
+    add_landmarks(tmp_path, points=store_points(), without=[*reals[:5], fakes[0]])
     with caplog.at_level(logging.WARNING, logger="detectors"):
         faces = FacesToBlend(tmp_path, samples, WINDOW, 0, 0.3)
     assert len(faces) == 13
     assert "5 of 18 real crops have no landmarks and are left out" in caplog.text
-    add_landmarks(path, tmp_path, without=range(len(samples)))
+    add_landmarks(tmp_path, without=[*reals, *fakes])
     with pytest.raises(UserError, match=r"18 real crops of tiny, 0 of them with landmarks.*landmarks\.predictor"):
         FacesToBlend(tmp_path, samples, WINDOW, 0, 0.3)
     with pytest.raises(UserError, match="0 real crops"):
@@ -517,8 +492,8 @@ def make_sbi(settings=TINY):
 
 
 def training_batch(store, n_pairs=4):
-    samples = Samples.read([store[0]])
-    faces = make_sbi().training_set(samples, store[1], seed=0)
+    samples = Samples.read([store.samples])
+    faces = make_sbi().training_set(samples, store.data, seed=0)
     return faces.__getitems__([(0, index) for index in range(n_pairs)])
 
 
@@ -536,7 +511,7 @@ def test_defaults_are_the_papers():
 
 def test_shapes_and_probabilities(store):
     model = make_sbi().eval()
-    images = torch.randint(0, 256, (3, 3, 64, 64), dtype=torch.uint8)
+    images = random_images(3)
     with torch.no_grad():
         score = model.score(images)
         losses = model.losses(training_batch(store))
@@ -553,12 +528,9 @@ def test_shapes_and_probabilities(store):
 
 def test_gradients_reach_every_parameter(store):
     model = make_sbi().train()
-    optimizer = torch.optim.SGD(model.parameters(), 0.1)
-    for _ in range(2):  # residual branches start from zero
-        optimizer.zero_grad()
-        model.losses(training_batch(store))["total"].backward()
-        optimizer.step()
-    assert [name for name, parameter in model.named_parameters() if not parameter.grad.abs().sum() > 0] == []
+    # residual branches start from zero
+    learn(model, torch.optim.SGD(model.parameters(), 0.1), training_batch(store), 2)
+    assert untaught(model) == []
 
 
 def test_both_passes_of_sam_see_the_same_blends(store, monkeypatch):
@@ -582,7 +554,7 @@ def test_a_blend_of_which_nothing_is_left_is_a_real(store):
     batch = training_batch(store)
     batch["mask"][1] = 0
     labels = []
-    model._logits = lambda images: torch.zeros(len(images), 2)
+    model.logits = lambda images: torch.zeros(len(images), 2)
     original = torch.nn.functional.cross_entropy
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(
@@ -595,7 +567,6 @@ def test_a_blend_of_which_nothing_is_left_is_a_real(store):
 
 
 def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, tmp_path, monkeypatch, caplog):
-    samples, data = store
     settings = {
         "backbone": "test_resnet",
         "pretrained": False,
@@ -606,18 +577,7 @@ def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, 
     }
 
     def train(folder):
-        return train_detector(
-            experiment="blends",
-            detector="sbi",
-            seed=1,
-            samples=[samples],
-            data=data,
-            settings=settings,
-            output=folder / "detector.ckpt",
-            logs=folder / "logs",
-            device="cpu",
-            workers=0,
-        )
+        return train_on_cpu("sbi", settings, [store.samples], folder)
 
     summary = train(tmp_path)
     assert 0 <= summary["best"]["val/video_auc"] <= 1
@@ -640,7 +600,18 @@ def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, 
 
 def test_the_preview_shows_what_training_reads(store, tmp_path, monkeypatch):
     output = tmp_path / "sheet.png"
-    arguments = ["--samples", store[0], "--data", store[1], "--output", output, "--n", 2, "--settings", '{"size": 40}']
+    arguments = [
+        "--samples",
+        store.samples,
+        "--data",
+        store.data,
+        "--output",
+        output,
+        "--n",
+        2,
+        "--settings",
+        '{"size": 40}',
+    ]
     monkeypatch.setattr("sys.argv", ["sbi_preview", *map(str, arguments)])
     sbi_preview.main()
     sheet = cv2.imread(str(output))
@@ -652,19 +623,13 @@ def test_the_preview_shows_what_training_reads(store, tmp_path, monkeypatch):
 
 def test_it_learns_eight_pairs_by_heart(store):
     model = make_sbi(replace(TINY, optimizer="adam", learning_rate=3e-3)).train()
-    faces = model.training_set(Samples.read([store[0]]), store[1], seed=0)
+    faces = model.training_set(Samples.read([store.samples]), store.data, seed=0)
     batch = faces.__getitems__([(0, index) for index in range(8)])
     optimizer = model.optimizer()
-    losses = []
-    for step in range(150):
-        optimizer.param_groups[0]["lr"] = 3e-3 if step < 100 else 5e-4
-        optimizer.zero_grad()
-        loss = model.losses(batch)["total"]
-        loss.backward()
-        optimizer.step()
-        losses.append(loss.item())
-    assert losses[0] > 0.5
-    assert losses[-1] < 0.1
+    assert learn(model, optimizer, batch)["total"] > 0.5
+    learn(model, optimizer, batch, 99)
+    optimizer.param_groups[0]["lr"] = 5e-4
+    assert learn(model, optimizer, batch, 50)["total"] < 0.1
     reals, blends, _ = batch["blended"]
     with torch.no_grad():
         model.eval()
@@ -684,9 +649,8 @@ def test_trained_on_reals_alone_it_detects_blended_swaps(shipped_store, tmp_path
     aucs = in_domain_video_aucs(shipped_store, tmp_path, "sbi", settings)
     of_swaps = {}
     for name, methods in SWAPS.items():
-        rows = [row for row in read_rows(tmp_path / f"{name}.parquet") if row["method"] in (REAL, *methods)]
-        videos = pd.DataFrame(rows).groupby("video_id").agg(label=("label", "first"), score=("score", "mean"))
-        of_swaps[name] = roc_auc_score(videos["label"], videos["score"])
+        predictions = pd.DataFrame(read_rows(tmp_path / f"predictions/{name}.parquet"))
+        of_swaps[name] = video_auc(predictions[predictions["method"].isin([REAL, *methods])])
     print(f"video AUC {aucs}, of swaps {of_swaps}")
     assert min(of_swaps.values()) > 0.80, of_swaps
     assert min(aucs.values()) > 0.80, aucs

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +10,7 @@ from tiny_store import BOX, CROP_SIZE
 
 from preprocess.crop_file import CropReader
 from preprocess.masks import DIFFERENCE, REAL, UNKNOWN, CropMasks, encode_mask, write_masks
-from preprocess.schemas import LANDMARKS, N_LANDMARKS, OK
+from preprocess.schemas import LANDMARKS, N_LANDMARKS, NO_LANDMARKS, OK
 from preprocess.store import Origin, write_table
 
 # Where in the face box the points of each part lie: (first point, end, x0, y0, x1, y1).
@@ -43,29 +44,45 @@ def face_mask() -> np.ndarray:
     return mask
 
 
+def add_landmarks(
+    root: Path, dataset: str = "tiny", *, points: np.ndarray | None = None, without: Collection[str] = ()
+) -> None:
+    """Write landmarks of all crops.
+
+    Args:
+        root: Folder of the store.
+        dataset: In it.
+        points: (81, 2) of every face, x and y in frame pixels; `face_landmarks` when absent.
+        without: Ids of the samples that have none.
+    """
+    points = face_landmarks() if points is None else points
+    for path in sorted((root / "crops" / dataset).glob("*.h5")):
+        rows = []
+        with CropReader(path) as crops:
+            for row, video_id in enumerate(crops.video_id):
+                frame_index, track_id = int(crops.frame_index[row]), int(crops.track_id[row])
+                found = f"{video_id}#{frame_index}#{track_id}" not in without
+                rows.append(
+                    {
+                        "video_id": video_id,
+                        "frame_index": frame_index,
+                        "track_id": track_id,
+                        "crop_row": row,
+                        "landmarks": points.reshape(-1) if found else None,
+                        "status": OK if found else NO_LANDMARKS,
+                        "message": "",
+                    }
+                )
+        table = root / "landmarks" / dataset / f"{path.stem}.parquet"
+        write_table(table, rows, LANDMARKS, Origin(dataset, "landmarks", "{}", 1, path.stem))
+
+
 def add_landmarks_and_masks(root: Path, dataset: str = "tiny", *, unknown: tuple[str, ...] = ()) -> None:
     """Write landmarks and masks of all crops; fakes of the methods `unknown` have no mask."""
+    add_landmarks(root, dataset)
     for path in sorted((root / "crops" / dataset).glob("*.h5")):
         with CropReader(path) as crops:
             methods = [video_id.split("/")[1] for video_id in crops.video_id]
-            rows = [
-                {
-                    "video_id": crops.video_id[row],
-                    "frame_index": int(crops.frame_index[row]),
-                    "track_id": int(crops.track_id[row]),
-                    "crop_row": row,
-                    "landmarks": face_landmarks().reshape(-1),
-                    "status": OK,
-                    "message": "",
-                }
-                for row in range(len(crops))
-            ]
-        write_table(
-            root / "landmarks" / dataset / f"{path.stem}.parquet",
-            rows,
-            LANDMARKS,
-            Origin(dataset, "landmarks", "{}", 1, path.stem),
-        )
         none = encode_mask(np.zeros(CROP_SIZE, np.uint8))
         masks = [
             CropMasks(b"", b"", UNKNOWN)
