@@ -70,10 +70,12 @@ def test_perturbations_of_a_dfdc_tree_come_from_its_metadata(tmp_path):
     assert perturbations(videos["test/b.mp4"].metadata) == []
 
 
-@pytest.mark.parametrize(("n_wrong", "n"), [(0, 4), (1, 1), (3, 10), (17, 20), (250, 1000)])
+@pytest.mark.parametrize(("n_wrong", "n"), [(0, 4), (0, 7), (1, 1), (10, 10), (3, 10), (17, 20), (250, 1000)])
 def test_the_interval_is_scipys_wilson_interval(n_wrong, n):
     expected = binomtest(n_wrong, n).proportion_ci(method="wilson")
-    assert wilson_interval(n_wrong, n) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    low, high = wilson_interval(n_wrong, n)
+    assert (low, high) == pytest.approx((expected.low, expected.high), abs=1e-12)
+    assert low <= n_wrong / n <= high, "also to the last bit"
 
 
 NAMED = {

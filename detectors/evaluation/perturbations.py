@@ -57,7 +57,8 @@ def wilson_interval(n_wrong: float, n: int) -> tuple[float, float]:
     share, weight = n_wrong / n, INTERVAL_Z**2 / n
     centre = (share + weight / 2) / (1 + weight)
     half = INTERVAL_Z / (1 + weight) * math.sqrt(share * (1 - share) / n + weight / (4 * n))
-    return max(0.0, centre - half), min(1.0, centre + half)
+    # rounding may leave the share itself outside, by 1e-17 where none or all are wrong; a figure refuses that
+    return max(0.0, min(share, centre - half)), min(1.0, max(share, centre + half))
 
 
 def errors_by_perturbation(scores: pd.DataFrame, named: dict[str, dict[str, list[tuple[str, str]]]]) -> pd.DataFrame:
