@@ -17,12 +17,13 @@ import torch
 from lightning.pytorch.callbacks import ModelCheckpoint
 from lightning.pytorch.loggers import TensorBoardLogger
 from lightning.pytorch.plugins.io import TorchCheckpointIO
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.data.loader import EpochSampler, make_loader
 from detectors.data.samples import Samples
 from detectors.detector import Detector, Fitted, Training
+from detectors.figures.gradcam import last_feature_map
 from detectors.figures.map_sheets import map_sheets
 from detectors.networks.lightning_module import SELECTION, ProgressLines, TrainingModule
 from detectors.networks.optimizers import make_optimizer
@@ -32,7 +33,7 @@ from preprocess.store import atomic_path
 
 
 class NetworkDetector(Detector):
-    """A detector that learns from batches by gradients."""
+    """A detector that learns from batches by gradients, and whose network has a logit for real and one for fake."""
 
     Settings: ClassVar[type[NetworkSettings]] = NetworkSettings
     settings: NetworkSettings
@@ -65,6 +66,28 @@ class NetworkDetector(Detector):
     @abstractmethod
     def losses(self, batch: dict) -> dict[str, Tensor]:
         """Losses of a collated batch of training items, by name; `total`, the weighted sum, is minimised."""
+
+    @abstractmethod
+    def logits(self, images: Tensor) -> Tensor:
+        """(n, 2): real, fake.
+
+        Args:
+            images: As for `score`.
+        """
+
+    def score(self, images: Tensor) -> Tensor:
+        return self.logits(images).float().softmax(dim=1)[:, 1]
+
+    def evidence(self, images: Tensor) -> Tensor:
+        real, fake = self.logits(images).float().unbind(dim=1)
+        return fake - real
+
+    @property
+    def cam_layer(self) -> nn.Module | None:
+        """The last one that gives feature maps on the way to the logits, unless the family says otherwise."""
+        side, device = self.settings.size, next(self.parameters()).device
+        blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=device)
+        return last_feature_map(self, lambda: self.logits(blank))
 
     def start_epoch(self, epoch: int) -> None:
         """Prepare for an epoch, counted from 0: which parameters learn, what the losses are. Also after a resume."""

@@ -11,6 +11,7 @@ from torch import nn
 
 from detectors.families import FAMILIES
 from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.lav.detector import Lav, LavSettings
 from detectors.families.spsl import Spsl, SpslSettings
 from detectors.families.ucf import Ucf, UcfSettings
 from detectors.figures.gradcam import grad_cam, last_feature_map
@@ -67,6 +68,7 @@ def test_an_image_with_nothing_to_say_has_an_empty_map():
         (Classifier, ClassifierSettings(**SMALL, backbone_stride=16)),
         (Spsl, SpslSettings(**SMALL)),
         (Ucf, UcfSettings(**SMALL, channels=16)),
+        (Lav, LavSettings(**SMALL, fusion_channels=16)),
     ],
 )
 def test_every_family_gives_maps_for_its_score(family, settings):

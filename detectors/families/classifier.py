@@ -11,7 +11,6 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.data.samples import Samples
-from detectors.figures.gradcam import last_feature_map
 from detectors.labelled_crops import BALANCES, LabelledCrops
 from detectors.network import NetworkDetector
 from detectors.networks.backbones import ClassificationNetwork
@@ -85,7 +84,6 @@ class Classifier(NetworkDetector):
         return (images - self.mean) / self.std
 
     def logits(self, images: Tensor) -> Tensor:
-        """(N, 2): real, fake, of uint8 images."""
         return self.network(self.inputs(images))
 
     def losses(self, batch: dict) -> dict[str, Tensor]:
@@ -102,17 +100,5 @@ class Classifier(NetworkDetector):
             )
         return {"total": total}
 
-    def score(self, images: Tensor) -> Tensor:
-        return self.logits(images).float().softmax(dim=1)[:, 1]
-
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         return {"features": self.network.vectors(self.inputs(images))}
-
-    @property
-    def cam_layer(self) -> nn.Module | None:
-        blank = torch.zeros((1, 3, self.settings.size, self.settings.size), dtype=torch.uint8, device=self.mean.device)
-        return last_feature_map(self.network, lambda: self.logits(blank))
-
-    def evidence(self, images: Tensor) -> Tensor:
-        real, fake = self.logits(images).float().unbind(dim=1)
-        return fake - real

@@ -126,12 +126,9 @@ class Ucf(NetworkDetector):
         )
         return losses
 
-    def score(self, images: Tensor) -> Tensor:
-        return self._common_logits(images).softmax(dim=1)[:, 1]
-
-    def evidence(self, images: Tensor) -> Tensor:
-        real, fake = self._common_logits(images).unbind(dim=1)
-        return fake - real
+    def logits(self, images: Tensor) -> Tensor:
+        logits, _ = self.common_head(self.common_branch(self.forgery_encoder(normalise(images))))
+        return logits
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """Content, specific and common features, averaged over their positions; not with `prediction_only`."""
@@ -140,10 +137,6 @@ class Ucf(NetworkDetector):
     @property
     def cam_layer(self) -> nn.Module:
         return self.common_branch
-
-    def _common_logits(self, images: Tensor) -> Tensor:
-        logits, _ = self.common_head(self.common_branch(self.forgery_encoder(normalise(images))))
-        return logits.float()
 
     def _reconstruction_loss(self, features: Features, pixels: Tensor) -> Tensor:
         """Sum of the four mean L1 distances: fakes and reals, each from its own and its partner's forgery features."""

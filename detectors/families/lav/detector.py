@@ -113,9 +113,9 @@ class Lav(NetworkDetector):
             self.similarity.update(patches.features.detach(), (real, fake))
         return losses
 
-    def score(self, images: Tensor) -> Tensor:
+    def logits(self, images: Tensor) -> Tensor:
         logits, _ = self.network(images)
-        return logits.float().softmax(dim=1)[:, 1]
+        return logits
 
     def location_maps(self, images: Tensor) -> Tensor | None:
         if self.prediction_only:

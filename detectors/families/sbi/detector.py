@@ -18,7 +18,7 @@ from typing import ClassVar
 import numpy as np
 import torch
 import torch.nn.functional as F
-from torch import Tensor, nn
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow, Geometry
@@ -35,7 +35,6 @@ from detectors.families.sbi.self_blending import (
     self_blend,
     stack_parameters,
 )
-from detectors.figures.gradcam import last_feature_map
 from detectors.landmarks import read_landmarks
 from detectors.network import NetworkDetector
 from detectors.networks.backbones import ClassificationNetwork
@@ -128,26 +127,13 @@ class Sbi(NetworkDetector):
         # a blend of which nothing is left, because its mask lies outside the crop, is its real
         is_fake = masks.amax(dim=(1, 2, 3)) > 0
         labels = torch.cat([torch.zeros_like(is_fake), is_fake]).long()
-        return {"total": F.cross_entropy(self._logits(torch.cat([reals, blends])).float(), labels)}
+        return {"total": F.cross_entropy(self.logits(torch.cat([reals, blends])).float(), labels)}
 
-    def score(self, images: Tensor) -> Tensor:
-        return self._logits(images).float().softmax(dim=1)[:, 1]
+    def logits(self, images: Tensor) -> Tensor:
+        return self.network(images / 255)
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         return {"features": self.network.vectors(images / 255)}
-
-    @property
-    def cam_layer(self) -> nn.Module | None:
-        side = self.settings.size
-        blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=self.network.last.weight.device)
-        return last_feature_map(self.network, lambda: self._logits(blank))
-
-    def evidence(self, images: Tensor) -> Tensor:
-        real, fake = self._logits(images).float().unbind(dim=1)
-        return fake - real
-
-    def _logits(self, images: Tensor) -> Tensor:
-        return self.network(images / 255)
 
 
 def blend_batch(batch: dict, size: int) -> tuple[Tensor, Tensor, Tensor]:
