@@ -105,3 +105,8 @@ class NetworkSettings(DetectorSettings):
     channels_last: bool = setting(
         False, "true: keep channels innermost in memory, which convolutions in half precision on a GPU prefer."
     )
+
+    @property
+    def feature_extractor(self) -> dict:
+        """The backbone in keyword arguments, as every network takes them: name, pretrained, stride."""
+        return {"name": self.backbone, "pretrained": self.pretrained, "stride": self.backbone_stride}

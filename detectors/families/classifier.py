@@ -66,13 +66,7 @@ class Classifier(NetworkDetector):
 
     def make_network(self) -> nn.Module:
         """What `logits` runs."""
-        return ClassificationNetwork(
-            self.settings.backbone,
-            pretrained=self.settings.pretrained,
-            stride=self.settings.backbone_stride,
-            n_classes=2,
-            dropout=self.settings.dropout,
-        )
+        return ClassificationNetwork(**self.settings.feature_extractor, n_classes=2, dropout=self.settings.dropout)
 
     def training_set(self, samples: Samples, data: Path, seed: int) -> Dataset:
         return LabelledCrops(

@@ -131,11 +131,7 @@ class Siamese(MetricLearner):
     def make_network(self) -> nn.Module:
         """The embedding: its last layer gives vectors instead of logits."""
         return ClassificationNetwork(
-            self.settings.backbone,
-            pretrained=self.settings.pretrained,
-            stride=self.settings.backbone_stride,
-            n_classes=self.settings.embedding_size,
-            dropout=0.0,
+            **self.settings.feature_extractor, n_classes=self.settings.embedding_size, dropout=0.0
         )
 
     @property

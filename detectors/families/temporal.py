@@ -102,9 +102,8 @@ class Temporal(Classifier):
 
     def make_network(self) -> nn.Module:
         settings = self.settings
-        backbone = VectorNetwork(settings.backbone, pretrained=settings.pretrained, stride=settings.backbone_stride)
         return SequenceNetwork(
-            backbone,
+            VectorNetwork(**settings.feature_extractor),
             lstm_size=settings.lstm_size,
             lstm_layers=settings.lstm_layers,
             dropout=settings.dropout,

@@ -253,7 +253,7 @@ def _enlarge(maps: Tensor, scale: int) -> Tensor:
 
 
 def _encoder(settings: UcfSettings) -> nn.Sequential:
-    backbone = Backbone(settings.backbone, pretrained=settings.pretrained, stride=settings.backbone_stride)
+    backbone = Backbone(**settings.feature_extractor)
     return nn.Sequential(
         backbone,
         nn.Conv2d(backbone.channels, settings.channels, 1, bias=False),

@@ -73,9 +73,7 @@ class Lav(NetworkDetector):
     def __init__(self, settings: LavSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__(settings, methods, prediction_only=prediction_only)
         self.network = TwoStreamNetwork(
-            settings.backbone,
-            pretrained=settings.pretrained,
-            stride=settings.backbone_stride,
+            **settings.feature_extractor,
             fusion_channels=settings.fusion_channels,
             dropout=settings.dropout,
             locates=not prediction_only,

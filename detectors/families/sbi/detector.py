@@ -105,13 +105,7 @@ class Sbi(NetworkDetector):
 
     def __init__(self, settings: SbiSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__(settings, methods, prediction_only=prediction_only)
-        self.network = ClassificationNetwork(
-            settings.backbone,
-            pretrained=settings.pretrained,
-            stride=settings.backbone_stride,
-            n_classes=2,
-            dropout=settings.dropout,
-        )
+        self.network = ClassificationNetwork(**settings.feature_extractor, n_classes=2, dropout=settings.dropout)
 
     @property
     def crops_per_item(self) -> int:
