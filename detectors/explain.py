@@ -30,7 +30,7 @@ from detectors.detector import Detector
 from detectors.figures.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
 from detectors.figures.features import draw_features, read_features
 from detectors.figures.gradcam import grad_cam
-from detectors.figures.style import write_figure
+from detectors.figures.style import empty_figure, write_figure
 from detectors.masked_crops import MaskStore
 from detectors.registry import load_detector
 from preprocess.cli import UserError, run_command
@@ -110,22 +110,15 @@ def show_location(detector: Detector, device: str, faces: Faces, example: Exampl
     return [_resized(image), _grey(located), _grey(truth)]
 
 
-def draw_examples(
-    rows: Sequence[tuple[str, Sequence[Shown | None]]], headers: Sequence[str], title: str, nothing: str = ""
-) -> Figure:
+def draw_examples(rows: Sequence[tuple[str, Sequence[Shown | None]]], headers: Sequence[str], title: str) -> Figure:
     """A grid of faces.
 
     Args:
         rows: Name of each row, and its faces from left to right; None where there is none of the kind.
         headers: Over the columns; empty for none.
         title: Over all.
-        nothing: What to say instead when there is nothing to show.
     """
     figure = Figure(layout="constrained")
-    if nothing:
-        figure.set_size_inches(4.5, 1.5)
-        figure.text(0.5, 0.5, nothing, ha="center", va="center")
-        return figure
     n_columns = max(len(faces) for _, faces in rows)
     n_pictures = max((len(face.pictures) for _, faces in rows for face in faces if face), default=1)
     figure.set_size_inches(0.4 + 0.95 * n_pictures * n_columns, 0.7 + 1.25 * len(rows))
@@ -186,7 +179,7 @@ def explain(
 
     def draw(what: str, show: Callable, lacking: str) -> Figure:
         if lacking:
-            return draw_examples([], [], "", lacking)
+            return empty_figure(lacking)
         return draw_examples(_shown(rows, data, detector, partial(show, detector, device)), headers, f"{title}: {what}")
 
     no_maps = "" if detector.cam_layer is not None else "this detector has no feature maps:\nthere is no Grad-CAM"

@@ -17,7 +17,7 @@ from matplotlib.figure import Figure
 
 from detectors.evaluation.metrics import INTERVAL_Z
 from detectors.evaluation.runs import MEAN
-from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, write_figure
+from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, empty_figure, write_figure
 from detectors.tables import write_csv_and_page
 from preprocess.cli import UserError, log, run_command
 from preprocess.datasets.dfdc import AUGMENTER, DISTRACTOR, OTHER, perturbations
@@ -150,9 +150,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
     mean = table[(table["seed"] == MEAN) & (table["kind"] != ALL)]
     panels = list(mean.groupby(["dataset", "kind"], sort=False))
     if not panels:
-        figure = Figure(figsize=(4.5, 1.5))
-        figure.text(0.5, 0.5, "no test data set names\nperturbations of its videos", ha="center", va="center")
-        return figure
+        return empty_figure("no test data set names\nperturbations of its videos")
     heights = [of_panel["perturbation"].nunique() for _, of_panel in panels]
     figure = Figure(figsize=(5.2, 1.0 + 0.34 * sum(heights) + 0.55 * len(panels)), layout="constrained")
     handles = {}

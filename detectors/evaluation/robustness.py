@@ -20,7 +20,7 @@ from sklearn.metrics import roc_auc_score
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
 from detectors.evaluation.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds
-from detectors.figures.style import COLOURS, DASHED, GREY, panels, write_figure
+from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels, write_figure
 from detectors.tables import decimals, write_csv_and_page
 from preprocess.cli import UserError, run_command
 from preprocess.settings import load_settings
@@ -112,9 +112,7 @@ def draw_robustness(table: pd.DataFrame) -> Figure:
     mean = table[(table["seed"] == MEAN) & table["video_auc"].notna()]
     names = [name for name in DISTORTIONS if name in set(mean["distortion"])]
     if not names:
-        figure = Figure(figsize=(4.5, 1.5))
-        figure.text(0.5, 0.5, "no test data set holds both classes:\nthere is no AUC", ha="center", va="center")
-        return figure
+        return empty_figure("no test data set holds both classes:\nthere is no AUC")
     figure = Figure(layout="constrained")
     handles = {}
     for axes, name in panels(figure, names, height=2.0, x_label="", y_label="video AUC", width=2.0):

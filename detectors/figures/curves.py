@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from detectors.evaluation.runs import LEVELS, Run
-from detectors.figures.labels import DOMAINS, empty_figure, figure_title, interval_text, mean_rows, panel_title
-from detectors.figures.style import COLOURS, DASHED, GREY, panels
+from detectors.figures.labels import DOMAINS, figure_title, interval_text, mean_rows, panel_title
+from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels
 
 GRID = np.linspace(0, 1, 501)
 

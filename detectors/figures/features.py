@@ -18,7 +18,7 @@ from threadpoolctl import threadpool_limits
 from detectors.data.loader import make_loader
 from detectors.detector import Detector
 from detectors.figures.examples import TestSet
-from detectors.figures.style import COLOURS, FAKE_COLOUR, REAL_COLOUR
+from detectors.figures.style import COLOURS, FAKE_COLOUR, REAL_COLOUR, empty_figure
 from preprocess.cli import progress
 from preprocess.schemas import REAL
 
@@ -140,15 +140,13 @@ def place(vectors: np.ndarray) -> np.ndarray:
 
 def draw_features(features: Features, title: str) -> Figure:
     """A row of panels per kind of features: coloured by real or fake, by method and by data set."""
-    figure = Figure(layout="constrained")
     if not features.vectors or len(features.faces) < _FEWEST:
-        figure.set_size_inches(4.5, 1.5)
         reason = (
             "this detector has no features to show" if len(features.faces) >= _FEWEST else "there are too few faces"
         )
-        figure.text(0.5, 0.5, f"{reason}:\nthere is no t-SNE", ha="center", va="center")
-        return figure
+        return empty_figure(f"{reason}:\nthere is no t-SNE")
     n_rows = len(features.vectors)
+    figure = Figure(layout="constrained")
     figure.set_size_inches(7.6, 1.2 + 2.5 * n_rows + 0.2 * features.faces["method"].nunique() / 2)
     grid = figure.subplots(n_rows, len(COLUMNS), squeeze=False)
     for row, (name, vectors) in enumerate(features.vectors.items()):

@@ -6,7 +6,6 @@ import math
 from collections.abc import Sequence
 
 import pandas as pd
-from matplotlib.figure import Figure
 
 from detectors.evaluation.runs import MEAN, Run
 
@@ -38,10 +37,3 @@ def figure_title(shown: pd.DataFrame, runs: Sequence[Run]) -> str:
     """The experiment, and its number of seeds when there are several."""
     n_seeds = len({run.seed for run in runs})
     return shown["experiment"].iloc[0] + (f", {n_seeds} seeds" if n_seeds > 1 else "")
-
-
-def empty_figure(told: str) -> Figure:
-    """A figure that says why it shows nothing."""
-    figure = Figure(figsize=(4.5, 1.5))
-    figure.text(0.5, 0.5, told, ha="center", va="center")
-    return figure

@@ -19,7 +19,7 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from detectors.figures.style import COLOURS, DASHED, GREY, panels, write_figure
+from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels, write_figure
 from preprocess.cli import UserError, run_command
 
 LOSS_PREFIX, TOTAL = "train/", "train/total"
@@ -65,13 +65,11 @@ def read_training(summary: Path) -> Training:
 
 def draw_learning_curves(trainings: Sequence[Training]) -> Figure:
     """A panel per loss term and per validation AUC, with a line per seed; the epochs that were kept have a dot."""
-    figure = Figure(layout="constrained")
     trained = [training for training in trainings if len(training.history)]
     columns = _columns(trained)
     if not columns:
-        figure.set_size_inches(4.5, 1.5)
-        figure.text(0.5, 0.5, "this detector does not learn in epochs:\nit has no curves", ha="center", va="center")
-        return figure
+        return empty_figure("this detector does not learn in epochs:\nit has no curves")
+    figure = Figure(layout="constrained")
     handles = {}
     for axes, column in panels(figure, columns, height=1.7, x_label="epoch", y_label=""):
         for number, training in enumerate(trained):

@@ -71,6 +71,13 @@ def write_figure(path: str | Path, draw: Callable[[], Figure]) -> list[Path]:
     return paths
 
 
+def empty_figure(told: str) -> Figure:
+    """A figure that says why it shows nothing."""
+    figure = Figure(figsize=(4.5, 1.5))
+    figure.text(0.5, 0.5, told, ha="center", va="center")
+    return figure
+
+
 def panels(
     figure: Figure, items: Sequence[T], *, height: float, x_label: str, y_label: str, width: float = 1.75
 ) -> Iterator[tuple[Axes, T]]:
