@@ -23,7 +23,7 @@ import torch
 
 from detectors.data.loader import EpochSampler, default_workers, make_loader
 from detectors.data.samples import Samples, training_methods
-from detectors.network import NetworkDetector
+from detectors.network import NetworkDetector, prepare_to_compute
 from detectors.registry import detector_class
 from preprocess.device import pick_device
 from preprocess.settings import load_settings
@@ -129,11 +129,7 @@ class _Steps:
         self.device, self.data = device, args.data
         self.detector: NetworkDetector = cls(load_settings(cls.Settings, settings), training_methods(samples))
         self.detector.to(device).train()
-        if self.detector.settings.channels_last:
-            self.detector.to(memory_format=torch.channels_last)
-        if self.detector.settings.compile:
-            for part in self.detector.children():
-                part.compile()
+        prepare_to_compute(self.detector)
         self.detector.start_epoch(0)
         self.train_set = self.detector.training_set(samples, self.data, seed=0)
         self.batch_size = self.detector.settings.batch_size

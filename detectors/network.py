@@ -152,11 +152,7 @@ def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Tra
         **loading,
     )
 
-    if settings.channels_last:
-        detector.to(memory_format=torch.channels_last)
-    if settings.compile:
-        for part in detector.children():
-            part.compile()
+    prepare_to_compute(detector)
 
     if len(devices) > 1:
         # as file descriptors, tensors that share memory are handed over twice, which new processes refuse
@@ -209,6 +205,15 @@ def _run_epochs(module: TrainingModule, detector: NetworkDetector, training: Tra
             log_every_n_steps=10,
         )
         trainer.fit(module, train_loader, val_loader if len(training.val) else None, ckpt_path=training.resume_from)
+
+
+def prepare_to_compute(detector: NetworkDetector) -> None:
+    """Lay out weights in memory and compile, as far as the settings ask for it; once, before training."""
+    if detector.settings.channels_last:
+        detector.to(memory_format=torch.channels_last)
+    if detector.settings.compile:
+        for part in detector.children():
+            part.compile()
 
 
 class WholeCheckpoints(TorchCheckpointIO):
