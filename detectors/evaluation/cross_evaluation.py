@@ -18,6 +18,7 @@ from matplotlib.patches import Patch, Rectangle
 
 from detectors.evaluation.evaluations import read_evaluations
 from detectors.evaluation.runs import LEVELS, MEAN
+from detectors.figures.labels import DOMAINS
 from detectors.figures.style import COLOUR_MAP, COLOURS, write_figure
 from detectors.tables import write_csv_and_page
 from preprocess.cli import run_command
@@ -106,7 +107,7 @@ def draw_heat_map(table: pd.DataFrame) -> Figure:
         axes.set_title(f"{_NAMES[metric]}, {level} level")
     figure.colorbar(image, ax=figure.axes, fraction=0.03, aspect=35, pad=0.02)
     marked = Patch(facecolor="none", edgecolor=MARK_COLOUR, linewidth=1.6)
-    figure.legend([marked], ["in domain"], loc="outside lower center")
+    figure.legend([marked], [DOMAINS["in"]], loc="outside lower center")
     return figure
 
 

@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from detectors.evaluation.metrics import INTERVAL_Z
 from detectors.evaluation.runs import MEAN
+from detectors.figures.labels import figure_title
 from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, empty_figure, write_figure
 from detectors.tables import write_csv_and_page
 from preprocess.cli import UserError, log, run_command
@@ -177,8 +178,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
         axes.set_title(f"{dataset}: {kind}s" if kind != OTHER else f"{dataset}: other perturbations", loc="left")
     grid[-1, 0].set_xlabel("videos called wrongly (%)")
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=3)
-    n_seeds = table.loc[table["seed"] != MEAN, "seed"].nunique()
-    figure.suptitle(table["experiment"].iloc[0] + (f", mean of {n_seeds} seeds" if n_seeds > 1 else ""))
+    figure.suptitle(figure_title(table))
     return figure
 
 

@@ -20,7 +20,8 @@ from sklearn.metrics import roc_auc_score
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
 from detectors.evaluation.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds
-from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels, write_figure
+from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title
+from detectors.figures.style import COLOURS, GREY, empty_figure, panels, write_figure
 from detectors.tables import decimals, write_csv_and_page
 from preprocess.cli import UserError, run_command
 from preprocess.settings import load_settings
@@ -127,8 +128,7 @@ def draw_robustness(table: pd.DataFrame) -> Figure:
         axes.set_ylim(min(0.45, lowest - 0.03), 1.02)
         axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, handlelength=3)
-    n_seeds = table.loc[table["seed"] != MEAN, "seed"].nunique()
-    figure.suptitle(table["experiment"].iloc[0] + (f", mean of {n_seeds} seeds" if n_seeds > 1 else ""))
+    figure.suptitle(figure_title(table))
     return figure
 
 
@@ -138,18 +138,19 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame) -> dict:
     handles = {}
     if len(curves) <= len(COLOURS):
         for colour, ((dataset, domain), curve) in zip(COLOURS, curves.items(), strict=False):
-            style = {"color": colour, "linestyle": "-" if domain == "in" else DASHED, "marker": "o", "markersize": 3}
-            label = f"{dataset} ({'in domain' if domain == 'in' else 'out of domain'})"
+            style = {"color": colour, "linestyle": DOMAIN_LINES[domain], "marker": "o", "markersize": 3}
+            label = f"{dataset} ({DOMAINS[domain]})"
             handles[label] = axes.plot(curve["strength"], curve["video_auc"], linewidth=1.3, **style)[0]
         return handles
     for curve in curves.values():
         handles["one data set"] = axes.plot(
             curve["strength"], curve["video_auc"], color=GREY, linewidth=0.5, alpha=0.6
         )[0]
-    for domain, label, style in (("in", "mean in domain", "-"), ("out", "mean out of domain", DASHED)):
+    for domain, words in DOMAINS.items():
         of_domain = shown[shown["domain"] == domain].groupby("strength")["video_auc"].mean()
         if len(of_domain):
-            handles[label] = axes.plot(of_domain.index, of_domain, color=COLOURS[0], linestyle=style, linewidth=1.6)[0]
+            style = {"color": COLOURS[0], "linestyle": DOMAIN_LINES[domain], "linewidth": 1.6}
+            handles[f"mean {words}"] = axes.plot(of_domain.index, of_domain, **style)[0]
     return handles
 
 

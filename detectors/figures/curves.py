@@ -13,8 +13,8 @@ from matplotlib.lines import Line2D
 from sklearn.metrics import precision_recall_curve, roc_curve
 
 from detectors.evaluation.runs import LEVELS, Run
-from detectors.figures.labels import DOMAINS, figure_title, interval_text, mean_rows, panel_title
-from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels
+from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title, interval_text, mean_rows, panel_title
+from detectors.figures.style import COLOURS, GREY, empty_figure, panels
 
 GRID = np.linspace(0, 1, 501)
 
@@ -90,7 +90,10 @@ def draw_curves(runs: Sequence[Run], table: pd.DataFrame, curve: Curve) -> Figur
     shown = shown[shown["video_auc"].notna()]
     if shown.empty:
         return empty_figure("no test data set holds both classes:\nthere is no curve")
-    return _draw_together(runs, shown, curve) if len(shown) <= len(COLOURS) else _draw_panels(runs, shown, curve)
+    together = len(shown) <= len(COLOURS)
+    figure = (_draw_together if together else _draw_panels)(runs, shown, curve)
+    figure.suptitle(figure_title(table) + ("" if together else ", video level"))
+    return figure
 
 
 def _draw_together(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Figure:
@@ -114,7 +117,6 @@ def _draw_together(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Fi
         for row in shown.to_dict("records")
     ]
     figure.legend(lines[: len(shown)], labels, loc="outside lower center", handlelength=3)
-    figure.suptitle(figure_title(shown, runs))
     return figure
 
 
@@ -138,7 +140,6 @@ def _draw_panels(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Figu
         text = f"{curve.metric_name} {row[f'video_{curve.metric}']:.3f}\n{_interval(row, curve)}".rstrip()
         axes.text(x, 0.04, text, ha=side, fontsize=8)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=4, handlelength=3)
-    figure.suptitle(f"{figure_title(shown, runs)}, video level")
     return figure
 
 
@@ -158,8 +159,8 @@ def _joined(curves: Sequence[np.ndarray], curve: Curve) -> tuple[np.ndarray, np.
 
 
 def _plot(axes: Axes, curves: np.ndarray, curve: Curve, domain: str, *, color: str) -> Line2D:
-    linestyle = "-" if domain == "in" else DASHED
-    return axes.plot(*_joined([curves.mean(axis=0)], curve), linestyle=linestyle, linewidth=1.5, color=color)[0]
+    style = {"linestyle": DOMAIN_LINES[domain], "linewidth": 1.5, "color": color}
+    return axes.plot(*_joined([curves.mean(axis=0)], curve), **style)[0]
 
 
 def _finish(axes: Axes, curve: Curve, *, ticks: np.ndarray) -> None:

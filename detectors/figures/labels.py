@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
 
 import pandas as pd
 
-from detectors.evaluation.runs import MEAN, Run
+from detectors.evaluation.runs import MEAN, SUMMARIES
+from detectors.figures.style import DASHED
 
 DOMAINS = {"in": "in domain", "out": "out of domain"}
+DOMAIN_LINES = {"in": "-", "out": DASHED}
 
 
 def mean_rows(table: pd.DataFrame) -> pd.DataFrame:
@@ -33,7 +34,7 @@ def interval_text(row: dict) -> str:
     return "" if math.isnan(row["video_auc_low"]) else f"[{row['video_auc_low']:.3f}, {row['video_auc_high']:.3f}]"
 
 
-def figure_title(shown: pd.DataFrame, runs: Sequence[Run]) -> str:
-    """The experiment, and its number of seeds when there are several."""
-    n_seeds = len({run.seed for run in runs})
-    return shown["experiment"].iloc[0] + (f", {n_seeds} seeds" if n_seeds > 1 else "")
+def figure_title(table: pd.DataFrame) -> str:
+    """The experiment of a table, and the number of its seeds when there are several."""
+    n_seeds = table.loc[~table["seed"].isin(SUMMARIES), "seed"].nunique()
+    return table["experiment"].iloc[0] + (f", {n_seeds} seeds" if n_seeds > 1 else "")

@@ -51,7 +51,7 @@ def draw_scores(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
         axes.set_ylim(bottom=0)
         axes.locator_params(axis="y", nbins=4, integer=True)
         axes.grid(axis="x", visible=False)
-    return _finished(figure, handles, ("real", "fake", "threshold"), shown, runs)
+    return _finished(figure, handles, ("real", "fake", "threshold"), table)
 
 
 def draw_thresholds(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
@@ -75,7 +75,7 @@ def draw_thresholds(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
         _mark_thresholds(axes, table, row, handles)
         axes.set_title(f"{panel_title(row)}\n{with_missing(row)}")
         axes.set(xlim=(-0.02, 1.02), ylim=(-0.02, 1.02), xticks=_TICKS, yticks=_TICKS)
-    return _finished(figure, handles, (*_CURVES, "threshold"), shown, runs)
+    return _finished(figure, handles, (*_CURVES, "threshold"), table)
 
 
 def metrics_at_thresholds(labels: np.ndarray, scores: np.ndarray) -> dict[str, np.ndarray]:
@@ -128,7 +128,7 @@ def draw_confusion(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
         axes.grid(visible=False)
         axes.spines[:].set_visible(False)
         axes.set_title(f"{panel_title(row)}\n{with_missing(row)}")
-    figure.suptitle(figure_title(shown, runs))
+    figure.suptitle(figure_title(table))
     return figure
 
 
@@ -153,10 +153,10 @@ def _mark_thresholds(axes: Axes, table: pd.DataFrame, row: dict, handles: dict) 
         handles["threshold"] = axes.axvline(threshold, color="black", linestyle=(0, (4, 2)), linewidth=0.8)
 
 
-def _finished(figure: Figure, handles: dict, order: Sequence[str], shown: pd.DataFrame, runs: Sequence[Run]) -> Figure:
+def _finished(figure: Figure, handles: dict, order: Sequence[str], table: pd.DataFrame) -> Figure:
     names = [name for name in order if name in handles]
     # what does not fit beside the others goes below them
-    ncols = 3 if len(shown) < 3 else len(names)
+    ncols = 3 if len(mean_rows(table)) < 3 else len(names)
     figure.legend([handles[name] for name in names], names, loc="outside lower center", ncols=ncols, handlelength=3)
-    figure.suptitle(figure_title(shown, runs))
+    figure.suptitle(figure_title(table))
     return figure
