@@ -5,6 +5,7 @@ from __future__ import annotations
 import cv2
 import numpy as np
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor
 
 from detectors.families.handmade.sift import keypoint_descriptors
@@ -19,9 +20,6 @@ _MAX_KEYPOINTS = 200
 # a corner counts with this share of the strongest one's response, and at this distance from stronger ones
 _CORNER_QUALITY, _CORNER_DISTANCE_PX = 0.01, 5
 _CORNER_SIZE_PX = 16.0
-
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 class ImageVectors:
@@ -46,7 +44,8 @@ class ImageVectors:
             stride = max(feature_strides(features))
             self._network = VectorNetwork(features, pretrained=pretrained, stride=stride).eval().to(device)
             self._mean, self._std = (
-                255 * torch.tensor(values, device=device).view(1, 3, 1, 1) for values in (_IMAGENET_MEAN, _IMAGENET_STD)
+                255 * torch.tensor(values, device=device).view(1, 3, 1, 1)
+                for values in (IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD)
             )
 
     @torch.inference_mode()

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import ClassVar
 
 import torch
+from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
@@ -17,10 +18,6 @@ from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.losses import cross_entropy, focal_loss
 from detectors.settings import NetworkSettings
 from preprocess.settings import setting
-
-# Mean and standard deviation of the channels of ImageNet, of values from 0 to 1.
-_IMAGENET_MEAN = (0.485, 0.456, 0.406)
-_IMAGENET_STD = (0.229, 0.224, 0.225)
 
 
 @dataclass(frozen=True)
@@ -60,7 +57,7 @@ class Classifier(NetworkDetector):
         super().__init__(settings, methods, prediction_only=prediction_only)
         self.network = self.make_network()
         imagenet = settings.normalisation == "imagenet"
-        for name, values in (("mean", _IMAGENET_MEAN), ("std", _IMAGENET_STD)):
+        for name, values in (("mean", IMAGENET_DEFAULT_MEAN), ("std", IMAGENET_DEFAULT_STD)):
             channels = torch.tensor(values if imagenet else (0.5,) * 3).view(1, 3, 1, 1)
             self.register_buffer(name, 255 * channels, persistent=False)
 
