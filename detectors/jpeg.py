@@ -40,12 +40,6 @@ _CHROMA_TABLE = (
     (99, 99, 99, 99, 99, 99, 99, 99),
 )
 
-# The cosine transform of 8 values as a matrix: T.81, A.3.3, one direction.
-_COSINES = tuple(
-    tuple(math.sqrt((1 if k == 0 else 2) / _BLOCK) * math.cos((2 * n + 1) * k * math.pi / 16) for n in range(_BLOCK))
-    for k in range(_BLOCK)
-)
-
 # Exact ties are common (a mean of whole numbers, say): they must not be left to the last bit of a sum.
 _TIE = 1e-3
 
@@ -88,6 +82,14 @@ def full_precision() -> Iterator[None]:
 def constant(values: Sequence | np.ndarray, device: torch.device) -> Tensor:
     """Numbers as a float32 tensor, for which a GPU need not be waited for."""
     return torch.as_tensor(values, dtype=torch.float32).to(device, non_blocking=True)
+
+
+def cosine_matrix(n: int, device: torch.device) -> Tensor:
+    """(n, n) float32, orthonormal cosine transform of n values (type II): row k holds the cosine of frequency k."""
+    frequency, place = np.arange(n)[:, None], np.arange(n)
+    cosines = np.cos(np.pi * (2 * place + 1) * frequency / (2 * n)) * math.sqrt(2 / n)
+    cosines[0] /= math.sqrt(2)
+    return constant(cosines, device)
 
 
 def _round(values: Tensor) -> Tensor:
@@ -146,7 +148,7 @@ def _quantise(planes: Tensor, table: Tensor) -> Tensor:
     n, channels, height, width = planes.shape
     grid = (n, channels, height // _BLOCK, _BLOCK, width // _BLOCK, _BLOCK)
     blocks = (planes - 128).view(grid).transpose(3, 4).reshape(n, -1, _BLOCK * _BLOCK)
-    cosines = constant(_COSINES, planes.device)
+    cosines = cosine_matrix(_BLOCK, planes.device)  # T.81, A.3.3, one direction
     transform = torch.kron(cosines, cosines)  # rows and columns of a block at once
     steps = table[:, None]
     coefficients = (blocks @ transform.T) / steps

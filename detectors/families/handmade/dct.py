@@ -7,7 +7,6 @@ the mean over its blocks. In training only blocks of skin count, where a face ha
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -15,7 +14,7 @@ import torch
 from torch import Tensor
 
 from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
-from detectors.jpeg import full_precision
+from detectors.jpeg import cosine_matrix, full_precision
 from preprocess.settings import setting
 
 _N_LEVELS = 256
@@ -67,7 +66,7 @@ def cut_blocks(planes: Tensor, side: int) -> Tensor:
 
 def block_spectrum(blocks: Tensor) -> Tensor:
     """(m, side²): log(1 + magnitude) of the orthonormal two-dimensional cosine transform of (m, side, side)."""
-    cosines = cosine_matrix(blocks.shape[-1]).to(blocks.device)
+    cosines = cosine_matrix(blocks.shape[-1], blocks.device)
     with full_precision():
         return torch.log1p((cosines @ blocks @ cosines.T).abs()).flatten(1)
 
@@ -81,15 +80,7 @@ def histogram_spectrum(blocks: Tensor) -> Tensor:
     bins = levels + _N_LEVELS * torch.arange(n_blocks, device=blocks.device)[:, None]
     counts = torch.bincount(bins.flatten(), minlength=n_blocks * _N_LEVELS).view(n_blocks, _N_LEVELS).float()
     with full_precision():
-        return torch.log1p((counts @ cosine_matrix(_N_LEVELS).to(blocks.device).T).abs())
-
-
-def cosine_matrix(n: int) -> Tensor:
-    """(n, n) orthonormal cosine transform (type II): row k holds the cosine of frequency k."""
-    frequency, place = torch.arange(n, dtype=torch.float64)[:, None], torch.arange(n, dtype=torch.float64)
-    cosines = torch.cos(math.pi * (2 * place + 1) * frequency / (2 * n)) * math.sqrt(2 / n)
-    cosines[0] /= math.sqrt(2)
-    return cosines.float()
+        return torch.log1p((counts @ cosine_matrix(_N_LEVELS, blocks.device).T).abs())
 
 
 def skin_coloured(images: Tensor) -> Tensor:
