@@ -82,6 +82,12 @@ class Samples:
         """The samples at `rows` (numbers or a mask), in that order."""
         return Samples(**{name: getattr(self, name)[rows] for name in self.__dataclass_fields__})
 
+    def groups(self) -> np.ndarray:
+        """(N,) int: a number for each source group; a video of unknown origin is a group of its own."""
+        # behind the numbers of the named groups
+        own = len(self.source_group.names) + self.video_id.codes
+        return np.where(self.source_group.codes >= 0, self.source_group.codes, own)
+
     def crops_file(self, row: int) -> str:
         """The crops file of a sample, relative to the folder of crops."""
         dataset = self.dataset.names[self.dataset.codes[row]]

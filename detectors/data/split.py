@@ -41,10 +41,7 @@ def split_for_training(samples: Samples, val_share: float) -> tuple[np.ndarray, 
 
 def _held_out(samples: Samples, share: float) -> np.ndarray:
     """Mask (N,) of the samples whose source group is held out."""
-    # a video of unknown origin is a group of its own, behind the numbers of the named groups
-    own = len(samples.source_group.names) + samples.video_id.codes
-    group = np.where(samples.source_group.codes >= 0, samples.source_group.codes, own)
-    groups, first, of_sample = np.unique(group, return_index=True, return_inverse=True)
+    groups, first, of_sample = np.unique(samples.groups(), return_index=True, return_inverse=True)
     kind = np.zeros(len(groups), np.int8)
     for label in (0, 1):
         np.bitwise_or.at(kind, of_sample[samples.label == label], 1 << label)

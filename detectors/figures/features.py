@@ -89,14 +89,13 @@ def read_features(
         # an item of several crops stands for the first of them
         _, first = np.unique(scoring_set.item_of_sample, return_index=True)
         samples = samples[first]
-        groups = np.where(samples.source_group.codes >= 0, samples.source_group.codes, -1 - samples.video_id.codes)
         faces.append(
             pd.DataFrame(
                 {
                     "label": np.where(samples.label == 0, REAL, "fake"),
                     "method": [samples.method.names[code] for code in samples.method.codes],
                     "dataset": test_set.name,
-                    "group": [f"{test_set.name}/{group}" for group in groups],
+                    "group": [f"{test_set.name}/{group}" for group in samples.groups()],
                 }
             )
         )

@@ -111,7 +111,7 @@ class HandmadeDetector(Detector):
         self.cpu().classifier.fit(
             vectors,
             labels,
-            _groups(drawn)[of_sample],
+            drawn.groups()[of_sample],
             n_components=self.settings.pca_components,
             seed=training.seed,
             threads=self.settings.cpu_threads,
@@ -166,9 +166,3 @@ def _draw_per_row(rows: np.ndarray, kept: np.ndarray, count: int, rng: np.random
     _, first, lengths = np.unique(rows[order], return_index=True, return_counts=True)
     place = np.arange(len(order)) - np.repeat(first, lengths)
     return np.sort(order[place < count])
-
-
-def _groups(samples: Samples) -> np.ndarray:
-    """(N,) int: the source group, or the video where there is none."""
-    own = len(samples.source_group.names) + samples.video_id.codes
-    return np.where(samples.source_group.codes >= 0, samples.source_group.codes, own)
