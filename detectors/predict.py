@@ -10,13 +10,13 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from detectors.data.loader import default_workers, make_loader
+from detectors.data.loader import default_workers
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import ScoringSet
 from detectors.detector import Detector
 from detectors.registry import load_detector
 from preprocess import versions
-from preprocess.cli import UserError, progress, run_command
+from preprocess.cli import UserError, run_command
 from preprocess.device import pick_device
 from preprocess.schemas import PREDICTIONS
 from preprocess.settings import settings_json
@@ -52,16 +52,11 @@ def score_items(
     detector: Detector, scoring_set: ScoringSet, *, batch_size: int, workers: int, device: str
 ) -> np.ndarray:
     """As `predict_samples`, of the samples of a scoring set of the detector."""
-    on_gpu = device != "cpu"
     detector = detector.to(device)
-    loader = make_loader(
-        scoring_set, batch_size=max(1, batch_size // scoring_set.crops_per_item), workers=workers, pin_memory=on_gpu
-    )
-    half = _AUTOCAST.get(detector.precision) if on_gpu else None
-    scores = []
+    half = _AUTOCAST.get(detector.precision) if device != "cpu" else None
+    batches = scoring_set.batches(batch_size, workers=workers, device=device, description="score faces")
     with torch.inference_mode(), torch.autocast(device.split(":")[0], dtype=half, enabled=half is not None):
-        for batch in progress(loader, total=len(loader), description="score faces", unit="step"):
-            scores.append(detector.score(batch["image"].to(device, non_blocking=True)).float().cpu())
+        scores = [detector.score(images).float().cpu() for images in batches]
     return torch.cat(scores).numpy()[scoring_set.item_of_sample]
 
 

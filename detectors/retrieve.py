@@ -24,7 +24,7 @@ from matplotlib.figure import Figure
 
 from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
-from detectors.data.loader import default_workers, make_loader, to_tensor
+from detectors.data.loader import default_workers, to_tensor
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import FaceCrops
 from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
@@ -32,7 +32,7 @@ from detectors.image_vectors import COSINE, DISTANCES, HARRIS, SIFT, ImageVector
 from detectors.tables import write_csv
 from preprocess import versions
 from preprocess.checksum import file_sha256
-from preprocess.cli import UserError, add_worker_arguments, progress, run_command
+from preprocess.cli import UserError, add_worker_arguments, run_command
 from preprocess.crop_file import encode_png
 from preprocess.crops import CropsSettings
 from preprocess.device import pick_device
@@ -79,11 +79,9 @@ def store_vectors(
     if kept.is_file() and read_origin(kept) == origin:
         flat = read_table(kept)["vector"].combine_chunks().flatten().to_numpy()
         return flat.reshape(len(table), -1)
-    loader = make_loader(FaceCrops(data / "crops", table, window), batch_size=_BATCH, workers=workers)
-    parts = [
-        vectors(batch["image"])
-        for batch in progress(loader, total=len(loader), description=f"describe {dataset}", unit="step")
-    ]
+    crops = FaceCrops(data / "crops", table, window)
+    batches = crops.batches(_BATCH, workers=workers, device="cpu", description=f"describe {dataset}")
+    parts = [vectors(images) for images in batches]
     if not parts:
         raise UserError(f"data set {dataset!r} has no face crops: {samples} is empty; name another one")
     found = np.concatenate(parts).astype(np.float32)

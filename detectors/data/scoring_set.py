@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
 import torch
+from torch import Tensor
 from torch.utils.data import Dataset
 
 from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
-from detectors.data.loader import new_images, split_planes, to_tensor
+from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
 from detectors.data.samples import Samples
+from preprocess.cli import progress
 
 
 class ScoringSet(Dataset):
@@ -26,6 +29,20 @@ class ScoringSet(Dataset):
     item_of_sample: np.ndarray
     crops_per_item: int
     store: CropStore
+
+    def batches(self, n_crops: int, *, workers: int, device: str, description: str) -> Iterator[Tensor]:
+        """The images of all items in their order, a batch at a time, as uint8 on a device.
+
+        Args:
+            n_crops: Crops at a time, at most, but one item at least.
+            workers: Processes that read crops.
+            device: PyTorch device.
+            description: Of the progress bar.
+        """
+        batch_size = max(1, n_crops // self.crops_per_item)
+        loader = make_loader(self, batch_size=batch_size, workers=workers, pin_memory=device != "cpu")
+        for batch in progress(loader, total=len(loader), description=description, unit="step"):
+            yield batch["image"].to(device, non_blocking=True)
 
 
 class FaceCrops(ScoringSet):

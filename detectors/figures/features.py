@@ -15,11 +15,9 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import balanced_accuracy_score, pairwise_distances
 from threadpoolctl import threadpool_limits
 
-from detectors.data.loader import make_loader
 from detectors.detector import Detector
 from detectors.figures.examples import TestSet
 from detectors.figures.style import COLOURS, FAKE_COLOUR, REAL_COLOUR, empty_figure
-from preprocess.cli import progress
 from preprocess.schemas import REAL
 
 N_NEIGHBOURS = 10
@@ -79,12 +77,12 @@ def read_features(
             continue
         samples = test_set.samples[draw_faces(test_set, -(-count // len(test_sets)))]
         scoring_set = detector.scoring_set(samples, data)
-        loader = make_loader(
-            scoring_set, batch_size=max(1, _BATCH_CROPS // scoring_set.crops_per_item), workers=workers
+        batches = scoring_set.batches(
+            _BATCH_CROPS, workers=workers, device=device, description=f"features {test_set.name}"
         )
         with torch.inference_mode():
-            for batch in progress(loader, total=len(loader), description=f"features {test_set.name}", unit="step"):
-                for name, values in detector.vectors(batch["image"].to(device)).items():
+            for images in batches:
+                for name, values in detector.vectors(images).items():
                     parts.setdefault(name, []).append(values.float().cpu().numpy())
         # an item of several crops stands for the first of them
         _, first = np.unique(scoring_set.item_of_sample, return_index=True)

@@ -18,14 +18,13 @@ import pandas as pd
 import torch
 from torch import Tensor
 
-from detectors.data.loader import make_loader
 from detectors.data.samples import Samples, reals_and_fakes
 from detectors.detector import Detector, Fitted, Training
 from detectors.families.handmade.shallow import ADA, CLASSIFIERS, FOREST, GRADIENT, LOGISTIC, SVM, ShallowClassifier
 from detectors.networks.lightning_module import validation_metrics
 from detectors.predict import predict_samples
 from detectors.settings import DetectorSettings
-from preprocess.cli import UserError, progress
+from preprocess.cli import UserError
 from preprocess.settings import setting
 from preprocess.store import atomic_path
 
@@ -132,11 +131,10 @@ class HandmadeDetector(Detector):
         return np.concatenate([vectors for vectors, _ in parts]), np.concatenate([rows for _, rows in parts])
 
     def _described(self, drawn: Samples, data: Path, training: Training) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        loader = make_loader(self.scoring_set(drawn, data), batch_size=_BATCH, workers=training.workers)
         self.to(training.device)
+        reading = {"workers": training.workers, "device": training.device, "description": "describe faces"}
         first = 0
-        for batch in progress(loader, total=len(loader), description="describe faces", unit="step"):
-            images = batch["image"].to(training.device)
+        for images in self.scoring_set(drawn, data).batches(_BATCH, **reading):
             vectors, image = self.describe(images)
             kept = self.to_learn_from(images, vectors, image).cpu().numpy()
             rows = first + image.cpu().numpy()
