@@ -270,20 +270,22 @@ _DEFAULT = Chain(
     )
 )
 
+_DFDC_SUBSET = Chain(
+    geometry=(
+        Step(_HALF, _mirror_window),
+        Step(_HALF, _shift_scale_rotate_window(max_shift=0.05, max_scale=0.1, max_degrees=10.0)),
+    ),
+    pixels=(Step(_HALF, _brightness_contrast(0.1, 0.1)),),
+)
+
 CHAINS: dict[str, Chain] = {
     "none": Chain(),
     "ucf": _UCF,
     "default": _DEFAULT,
     "default_dropout": Chain(pixels=(*_DEFAULT.pixels, Step(_HALF, _coarse_dropout(2, 64 / 224)))),
     "default_gridmask": Chain(pixels=(*_DEFAULT.pixels, Step(_HALF, _grid_mask(5, 0.5)))),
-    "jpeg_quality": Chain(pixels=(Step(1.0, _jpeg(10, 50)),)),
-    "dfdc_subset": Chain(
-        geometry=(
-            Step(_HALF, _mirror_window),
-            Step(_HALF, _shift_scale_rotate_window(max_shift=0.05, max_scale=0.1, max_degrees=10.0)),
-        ),
-        pixels=(Step(_HALF, _brightness_contrast(0.1, 0.1)), Step(_HALF, _jpeg(10, 50))),
-    ),
+    "dfdc_subset": _DFDC_SUBSET,
+    "jpeg_quality": replace(_DFDC_SUBSET, pixels=(*_DFDC_SUBSET.pixels, Step(_HALF, _jpeg(10, 50)))),
 }
 
 

@@ -115,11 +115,15 @@ def test_gridmask_blackens_a_quarter_in_five_units_a_side():
         assert np.sum(row & ~np.roll(row, 1)) in (5, 6)
 
 
-def test_jpeg_quality_compresses_every_crop_with_a_quality_of_10_to_50(image):
+def test_jpeg_quality_compresses_every_other_crop_with_a_quality_of_10_to_50(image):
+    subset, chain = CHAINS["dfdc_subset"], CHAINS["jpeg_quality"]
+    assert (chain.geometry, chain.pixels[:-1]) == (subset.geometry, subset.pixels), "nothing else tells the two apart"
     possible = {jpeg(image, quality).tobytes() for quality in range(10, 51)}
-    drawn = {picture.tobytes() for picture in draws(CHAINS["jpeg_quality"], image)}
-    assert drawn <= possible
-    assert len(drawn) > 0.8 * len(possible)
+    drawn = [picture.tobytes() for picture in draws(Chain(pixels=chain.pixels[-1:]), image)]
+    compressed = [picture for picture in drawn if picture != image.tobytes()]
+    assert set(compressed) <= possible
+    assert len(set(compressed)) > 0.8 * len(possible)
+    assert len(compressed) / len(drawn) == pytest.approx(0.5, abs=TOLERANCE)
 
 
 def test_ucfs_chain_is_what_it_was():

@@ -54,11 +54,12 @@ N_PREDICTED = 12
 
 
 def user_config() -> dict:
-    """A user's config: data sets and roles, no experiments."""
-    return {key: value for key, value in SHIPPED.items() if key != "experiments"} | {"groups": GROUPS}
+    """A user's config: the shipped one, with the roles."""
+    return SHIPPED | {"groups": GROUPS}
 
 
 def with_study(study) -> dict:
+    """The study on top of the user's config, as Snakemake merges the two: key by key, at any depth."""
     config = copy.deepcopy(user_config())
     update_config(config, yaml.safe_load(study.read_text()))
     return config
@@ -105,6 +106,13 @@ def test_a_study_is_planned_whole(study, tmp_path):
     for name, experiment in experiments.items():
         trainings = re.findall(rf"python -m detectors\.train --experiment {re.escape(name)} ", printed)
         assert len(trainings) == (len(experiment["seeds"]) if "detector" in experiment else 0), name
+
+
+@pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
+def test_nothing_of_the_shipped_experiments_gets_into_a_study(study):
+    config = with_study(study)
+    experiments = yaml.safe_load(study.read_text())["experiments"]
+    assert {name: config["experiments"][name] for name in experiments} == experiments
 
 
 def test_every_study_is_on_its_page():

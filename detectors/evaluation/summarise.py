@@ -22,6 +22,7 @@ METRICS = (
     *("video_auc", "video_accuracy", "video_f1", "video_eer", "video_ap", "video_log_loss"),
     *("video_precision", "video_recall", "video_real_precision", "video_real_recall"),
     *("frame_auc", "frame_accuracy", "frame_eer"),
+    *("frame_precision", "frame_recall", "frame_real_precision", "frame_real_recall"),
 )
 # the lowest is the best
 _LOSSES = ("eer", "log_loss")
