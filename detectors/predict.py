@@ -136,17 +136,22 @@ def predictions_origin(dataset: str, stage: str, trained: dict, aggregation: str
     return Origin(dataset, stage, settings_json(settings), versions.PREDICT)
 
 
-def main() -> None:
-    """Command line of the stage."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+def add_scoring_arguments(parser: argparse.ArgumentParser) -> None:
+    """Add what every command takes that scores a data set: what `predict_dataset` has besides the split."""
     parser.add_argument("--checkpoint", required=True, type=Path, help="trained detector")
     parser.add_argument("--samples", required=True, type=Path, help="samples of the data set (Parquet)")
     parser.add_argument("--data", required=True, type=Path, help="folder of the store, crops/<dataset>/<shard>.h5")
-    parser.add_argument("--split", default="test", choices=SPLITS)
     parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
     parser.add_argument("--batch-size", type=int, default=64)
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
+
+
+def main() -> None:
+    """Command line of the stage."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    add_scoring_arguments(parser)
+    parser.add_argument("--split", default="test", choices=SPLITS)
     predict_dataset(**vars(parser.parse_args()))
 
 

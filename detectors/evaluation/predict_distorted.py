@@ -22,7 +22,7 @@ from detectors.data.loader import default_workers
 from detectors.data.samples import UNKNOWN_LABEL, Samples
 from detectors.detector import Detector
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED, DistortedCrops
-from detectors.predict import SAMPLE_COLUMNS, predictions_origin, score_items
+from detectors.predict import SAMPLE_COLUMNS, add_scoring_arguments, predictions_origin, score_items
 from detectors.registry import load_detector
 from preprocess import versions
 from preprocess.cli import run_command
@@ -182,14 +182,8 @@ def predict_dataset(
 def main() -> None:
     """Command line of the stage."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--checkpoint", required=True, type=Path, help="trained detector")
-    parser.add_argument("--samples", required=True, type=Path, help="samples of the data set (Parquet)")
-    parser.add_argument("--data", required=True, type=Path, help="folder of the store, crops/<dataset>/<shard>.h5")
+    add_scoring_arguments(parser)
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(RobustnessSettings())}")
-    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write")
-    parser.add_argument("--batch-size", type=int, default=64)
-    parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")
     args = vars(parser.parse_args())
     predict_dataset(**args | {"settings": load_settings(RobustnessSettings, args["settings"])})
 
