@@ -16,6 +16,8 @@ from preprocess.schemas import OK
 
 # as the workflow's own jobs: threads that spin while they wait take the cores from whatever runs beside the tests
 os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+# with tensors so small, threads take longer to share the work than to do it
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 # a shell ignores interrupts in what it starts in the background, and so would the runs that tests interrupt
 signal.signal(signal.SIGINT, signal.default_int_handler)
 

@@ -30,7 +30,7 @@ def train_on_cpu(
 
     Args:
         detector: Name of the family.
-        settings: Its settings.
+        settings: Its settings; one thread computes unless they say otherwise, as two take longer with tensors so small.
         samples: Tables `<store>/samples/<dataset>.parquet`.
         folder: Gets `detector.ckpt` and the folder `logs`.
         experiment: Name that the checkpoint bears.
@@ -46,7 +46,7 @@ def train_on_cpu(
         seed=seed,
         samples=list(samples),
         data=samples[0].parents[1],
-        settings=settings,
+        settings={"cpu_threads": 1} | settings,
         output=folder / "detector.ckpt",
         logs=folder / "logs",
         device="cpu",

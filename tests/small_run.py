@@ -19,6 +19,8 @@ TINY_UCF = {
     "epochs": 1,
     "samples_per_epoch": 32,
     "val_samples": 32,
+    # two take longer with tensors so small
+    "cpu_threads": 1,
 }
 
 SMALL_CONFIG = {

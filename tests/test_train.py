@@ -33,6 +33,7 @@ SETTINGS = {
     "epochs": 3,
     "batch_size": 6,
     "learning_rate": 2e-3,
+    "cpu_threads": 1,
 }
 
 

@@ -136,13 +136,12 @@ def test_prediction_builds_only_the_common_path_and_scores_the_same():
 
 
 def test_fakes_score_high_after_a_few_steps_on_eight_pairs():
-    torch.manual_seed(0)
-    batch = make_batch(n_pairs=8)
+    batch = make_batch(n_pairs=8, size=32)
     # fakes carry fine stripes, reals do not
     batch["real"] = nn.functional.avg_pool2d(batch["real"].float(), 9, 1, 4).byte()
-    stripes = torch.where(torch.arange(64) // 2 % 2 == 0, 25, -25)[None, None, :, None]
+    stripes = torch.where(torch.arange(32) // 2 % 2 == 0, 25, -25)[None, None, :, None]
     batch["fake"] = (nn.functional.avg_pool2d(batch["fake"].float(), 9, 1, 4) + stripes).clamp(0, 255).byte()
-    model = make_ucf().train()
+    model = make_ucf(replace(SETTINGS, size=32, backbone_stride=8)).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     first = learn(model, optimizer, batch)
     losses = learn(model, optimizer, batch, 39)
