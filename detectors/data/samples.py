@@ -34,6 +34,11 @@ class TextColumn:
     def __getitem__(self, rows: np.ndarray) -> TextColumn:
         return TextColumn(self.names, self.codes[rows])
 
+    def text(self, row: int) -> str | None:
+        """The text of one row; None where it is null."""
+        code = self.codes[row]
+        return self.names[code] if code >= 0 else None
+
     def equals(self, name: str) -> np.ndarray:
         """(N,) bool: where the text is `name`."""
         return self.codes == (self.names.index(name) if name in self.names else len(self.names))
@@ -90,8 +95,7 @@ class Samples:
 
     def crops_file(self, row: int) -> str:
         """The crops file of a sample, relative to the folder of crops."""
-        dataset = self.dataset.names[self.dataset.codes[row]]
-        return f"{dataset}/{self.shard.names[self.shard.codes[row]]}.h5"
+        return f"{self.dataset.text(row)}/{self.shard.text(row)}.h5"
 
 
 def _read(path: str | Path) -> pa.Table:

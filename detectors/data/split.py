@@ -56,8 +56,8 @@ def _held_out(samples: Samples, share: float) -> np.ndarray:
 
 
 def _group_name(samples: Samples, row: int) -> str:
-    code = samples.source_group.codes[row]
-    return samples.source_group.names[code] if code >= 0 else samples.video_id.names[samples.video_id.codes[row]]
+    name = samples.source_group.text(row)
+    return samples.video_id.text(row) if name is None else name
 
 
 def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:

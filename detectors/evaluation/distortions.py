@@ -183,7 +183,7 @@ class DistortedCrops:
         return filled[:height, :width], box, crop_to_frame, inside
 
     def _generator(self, row: int) -> np.random.Generator:
-        video = self.samples.video_id.names[self.samples.video_id.codes[row]]
+        video = self.samples.video_id.text(row)
         place = [int(self.samples.frame_index[row]), int(self.samples.track_id[row])]
         return np.random.default_rng([*self._seed, stable_hash(video), *place])
 

@@ -132,5 +132,5 @@ def _example(test_set: TestSet, row: int, threshold: float) -> Example:
         label=int(test_set.samples.label[row]),
         called=int(score >= threshold),
         score=score,
-        method=test_set.samples.method.names[test_set.samples.method.codes[row]],
+        method=test_set.samples.method.text(row),
     )

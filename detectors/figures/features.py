@@ -91,7 +91,7 @@ def read_features(
             pd.DataFrame(
                 {
                     "label": np.where(samples.label == 0, REAL, "fake"),
-                    "method": [samples.method.names[code] for code in samples.method.codes],
+                    "method": [samples.method.text(row) for row in range(len(samples))],
                     "dataset": test_set.name,
                     "group": [f"{test_set.name}/{group}" for group in samples.groups()],
                 }

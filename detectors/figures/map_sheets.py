@@ -188,7 +188,7 @@ def _faces_with_masks(
             stored, *place = crops.stored(row)
             mask = masks.read(row, *place)
             if mask is not None:
-                yield window.cut(stored, *place), mask, samples.method.names[samples.method.codes[row]]
+                yield window.cut(stored, *place), mask, samples.method.text(row)
 
 
 def _in_turn(rows: np.ndarray, kinds: np.ndarray) -> list[int]:
