@@ -30,7 +30,7 @@ from detectors.detector import Detector
 from detectors.figures.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
 from detectors.figures.features import draw_features, read_features
 from detectors.figures.gradcam import grad_cam
-from detectors.figures.style import empty_figure, write_figure
+from detectors.figures.style import bare, empty_figure, write_figure
 from detectors.masked_crops import MaskStore
 from detectors.registry import load_detector
 from preprocess.cli import UserError, run_command
@@ -134,8 +134,7 @@ def draw_examples(rows: Sequence[tuple[str, Sequence[Shown | None]]], headers: S
                 header.append(f"{face.example.method}, score {face.example.score:.3f}")
             axes.set_title("\n".join(header), fontsize=8)
             axes.set(xticks=(), yticks=())
-            axes.grid(visible=False)
-            axes.spines[:].set_visible(False)
+            bare(axes)
         grid[row, 0].set_ylabel(name, fontsize=8)
     figure.suptitle(title)
     return figure

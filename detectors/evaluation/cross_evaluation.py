@@ -19,7 +19,7 @@ from matplotlib.patches import Patch, Rectangle
 from detectors.evaluation.evaluations import read_evaluations
 from detectors.evaluation.runs import LEVELS, MEAN
 from detectors.figures.labels import DOMAINS
-from detectors.figures.style import COLOUR_MAP, COLOURS, write_figure
+from detectors.figures.style import COLOUR_MAP, COLOURS, bare, write_figure
 from detectors.tables import write_csv_and_page
 from preprocess.cli import run_command
 
@@ -130,9 +130,7 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, columns: list[str], upright: bo
             axes.add_patch(Rectangle(corner, 0.92, 0.88, fill=False, edgecolor=MARK_COLOUR, linewidth=1.6, zorder=3))
     axes.set_yticks(range(len(names[0])), names[0])
     axes.set_xticks(range(len(names[1])), names[1], rotation=40, ha="right", rotation_mode="anchor")
-    axes.tick_params(length=0)
-    axes.grid(visible=False)
-    axes.spines[:].set_visible(False)
+    bare(axes)
     n_summaries = sum(name in SUMMARIES for name in columns)
     (axes.axhline if upright else axes.axvline)(n_summaries - 0.5, color="white", linewidth=4)
     return image

@@ -10,7 +10,6 @@ from pathlib import Path
 
 import cv2
 import lightning as L
-import matplotlib
 import numpy as np
 import torch
 from lightning.pytorch.loggers import TensorBoardLogger
@@ -21,7 +20,7 @@ from detectors.data.crop_store import CropStore
 from detectors.data.loader import to_tensor
 from detectors.data.samples import Samples
 from detectors.detector import Detector, Training
-from detectors.figures.style import STYLE
+from detectors.figures.style import bare, in_style
 from detectors.masked_crops import MaskStore, patches_of_mask
 from preprocess.store import atomic_path
 
@@ -86,13 +85,10 @@ def draw_map_sheet(faces: Sequence[LocatedFace], title: str) -> Figure:
             extent = (left + _GAP, left + 1 - _GAP, _GAP, 1 - _GAP)
             shown = axes.imshow(picture, extent=extent, cmap=_COLOUR_MAP, vmin=0, vmax=1, interpolation="nearest")
         axes.set(xlim=(0, len(faces)), ylim=(0, 1), xticks=[], yticks=[], ylabel=label)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+        bare(axes)
     rows[0].xaxis.tick_top()
     rows[0].set_xticks(centres, [face.title for face in faces])
     rows[2].set_xticks(centres, [_judgement(face) for face in faces])
-    for axes in rows:
-        axes.tick_params(length=0)
     figure.colorbar(shown, ax=list(rows), label="manipulated", shrink=0.8, pad=0.01)
     figure.suptitle(title)
     return figure
@@ -125,7 +121,7 @@ class MapSheets(L.Callback):
         if not self._faces or not trainer.is_global_zero:
             return
         faces, buffer = locate_faces(pl_module.detector, self._faces), io.BytesIO()
-        with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+        with in_style():
             figure = draw_map_sheet(faces, f"epoch {trainer.current_epoch}")
             figure.savefig(buffer, format="png", metadata={"Software": None})
         with atomic_path(self._folder / f"epoch{trainer.current_epoch}.png") as temporary:

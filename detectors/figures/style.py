@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TypeVar
 
@@ -50,6 +51,11 @@ PANELS_PER_ROW = 4
 T = TypeVar("T")
 
 
+def in_style() -> AbstractContextManager[None]:
+    """What is drawn and saved within it has the style of the project, whatever the user's settings."""
+    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE})
+
+
 def write_figure(path: str | Path, draw: Callable[[], Figure]) -> list[Path]:
     """Draw a figure in the style of the project and write it as PNG (150 dpi) and as SVG.
 
@@ -61,7 +67,7 @@ def write_figure(path: str | Path, draw: Callable[[], Figure]) -> list[Path]:
         The two files.
     """
     paths = []
-    with matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE}):
+    with in_style():
         figure = draw()
         for suffix, metadata in ((".png", {"Software": None}), (".svg", {"Date": None, "Creator": None})):
             # a name may hold dots, so this is no change of suffix
@@ -76,6 +82,13 @@ def empty_figure(told: str) -> Figure:
     figure = Figure(figsize=(4.5, 1.5))
     figure.text(0.5, 0.5, told, ha="center", va="center")
     return figure
+
+
+def bare(axes: Axes) -> None:
+    """Take grid, frame and tick marks from axes that hold pictures or cells; tick labels stay."""
+    axes.tick_params(length=0)
+    axes.grid(visible=False)
+    axes.spines[:].set_visible(False)
 
 
 def panels(

@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from detectors.evaluation.runs import SUMMARIES, Run
 from detectors.figures.labels import figure_title, mean_rows, panel_title, with_missing
-from detectors.figures.style import COLOUR_MAP, COLOURS, DASHED, FAKE_COLOUR, REAL_COLOUR, panels
+from detectors.figures.style import COLOUR_MAP, COLOURS, DASHED, FAKE_COLOUR, REAL_COLOUR, bare, panels
 
 N_BINS = 25
 GRID = np.linspace(0, 1, 501)
@@ -124,9 +124,7 @@ def draw_confusion(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
         if np.isnan(counts).all():
             axes.text(0.5, 1.16, "no threshold", ha="center", transform=axes.transAxes, fontsize=7)
         axes.set(xticks=(0, 1), yticks=(0, 1), xticklabels=("real", "fake"), yticklabels=("real", "fake"))
-        axes.tick_params(length=0)
-        axes.grid(visible=False)
-        axes.spines[:].set_visible(False)
+        bare(axes)
         axes.set_title(f"{panel_title(row)}\n{with_missing(row)}")
     figure.suptitle(figure_title(table))
     return figure
