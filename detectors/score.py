@@ -12,11 +12,9 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import json
-import logging
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -25,14 +23,14 @@ import torch
 
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples
-from detectors.detector import Detector
-from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, common_aggregation, video_scores
-from detectors.evaluation.runs import DETECTOR, read_thresholds
+from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
+from detectors.evaluation.runs import DETECTOR
 from detectors.evaluation.settings import VALIDATION, EvaluateSettings
 from detectors.predict import predict_samples
 from detectors.registry import load_detector
 from detectors.scoring.annotate import annotate_files
 from detectors.scoring.scores import Scores, format_scores, verdicts, write_scores_csv, write_scores_json
+from detectors.scoring.trained import Trained, choose_threshold, find_seeds, own_aggregation
 from preprocess.cli import UserError, add_worker_arguments, run_command
 from preprocess.config import read_config
 from preprocess.crops import CropsSettings
@@ -43,112 +41,7 @@ from preprocess.loose_files import FileFaces, StageSettings, find_faces, list_fi
 from preprocess.settings import load_settings, settings_json
 from preprocess.store import read_table
 
-log = logging.getLogger("detectors")
-
 _FACE_COLUMNS = ["video_id", "frame_index", "pts_seconds", "track_id", *BOX_COLUMNS]
-
-
-@dataclass(frozen=True)
-class TrainedSeed:
-    """What one seed of an experiment left.
-
-    Attributes:
-        checkpoints: Its detector, or those of the members of an ensemble.
-        validation: What it says of its validation samples; need not be there.
-    """
-
-    checkpoints: tuple[Path, ...]
-    validation: Path
-
-
-@dataclass(frozen=True)
-class Trained:
-    """A trained detector, ready to score.
-
-    Attributes:
-        path: Its checkpoint.
-        detector: In evaluation mode.
-        facts: What else the checkpoint says (`registry.load_detector`).
-    """
-
-    path: Path
-    detector: Detector
-    facts: dict
-
-
-def find_seeds(
-    name: str, results: Path, seed: int | None = None, *, all_seeds: bool = False, members: Sequence[str] = ()
-) -> list[TrainedSeed]:
-    """The trained detectors that are meant.
-
-    Args:
-        name: A checkpoint, or an experiment with trained seeds.
-        results: Folder of the experiments.
-        seed: One of the experiment's; None is the smallest.
-        all_seeds: Every seed.
-        members: The experiments that an ensemble averages, each with the same seed.
-
-    Raises:
-        UserError: There is nothing of the name, or no such seed.
-    """
-    if Path(name).is_file():
-        if seed is not None or all_seeds:
-            raise UserError(f"{name} is one checkpoint: leave --seed and --all-seeds out, or name an experiment")
-        return [TrainedSeed((Path(name),), Path(name).with_name("validation.parquet"))]
-    of_members = [_seeds_of(member, results) for member in members or [name]]
-    found = sorted(set(of_members[0]).intersection(*of_members[1:]))
-    if not found:
-        raise UserError(f"the members of {name!r} ({', '.join(members)}) have no trained seed in common: train them")
-    if seed is not None and seed not in found:
-        raise UserError(f"experiment {name!r} has no trained seed {seed}; trained are: {', '.join(map(str, found))}")
-    wanted = found if all_seeds else [found[0] if seed is None else seed]
-    return [
-        TrainedSeed(
-            tuple(of_member[number] for of_member in of_members), results / name / f"seed{number}/validation.parquet"
-        )
-        for number in wanted
-    ]
-
-
-def _seeds_of(name: str, results: Path) -> dict[int, Path]:
-    """The checkpoints of an experiment by seed."""
-    found = {int(path.parent.name[4:]): path for path in (results / name).glob("seed[0-9]*/detector.ckpt")}
-    if not found:
-        there = sorted({path.parent.parent.name for path in results.glob("*/seed[0-9]*/detector.ckpt")})
-        raise UserError(
-            f"{name!r} is neither a checkpoint nor an experiment that has been trained in {results}; trained are: "
-            f"{', '.join(there) or 'none'}"
-        )
-    return found
-
-
-def choose_threshold(seeds: Sequence[TrainedSeed], trained: Sequence[Trained], aggregation: str) -> float:
-    """The video threshold at the equal error rate on validation data, as an evaluation chooses it.
-
-    Args:
-        seeds: Of several, the mean of their thresholds is taken.
-        trained: Their detectors.
-        aggregation: One of `AGGREGATIONS`.
-
-    Returns:
-        NaN where there is none, which the log tells.
-    """
-    thresholds = []
-    for of_seed in seeds:
-        (*_, facts) = (one.facts for one in trained if one.path in of_seed.checkpoints)
-        if of_seed.validation.is_file():
-            threshold = read_thresholds(of_seed.validation, aggregation)[2]["video"]
-        elif len(of_seed.checkpoints) == 1 and aggregation == _own_aggregation(trained):
-            threshold = facts["thresholds"]["video"]
-        else:
-            threshold = None
-            log.warning("there is no %s, from which a threshold is chosen: make it, or give one", of_seed.validation)
-        thresholds.append(math.nan if threshold is None else threshold)
-    return float(np.mean(thresholds))
-
-
-def _own_aggregation(trained: Sequence[Trained]) -> str:
-    return common_aggregation(one.detector.aggregation for one in trained)
 
 
 def score_faces(
@@ -332,7 +225,7 @@ def main() -> None:
     trained = [Trained(path, *load_detector(path)) for of_seed in seeds for path in of_seed.checkpoints]
     aggregation = args.aggregation or evaluation.aggregation
     if aggregation == DETECTOR:
-        aggregation = _own_aggregation(trained)
+        aggregation = own_aggregation(trained)
     threshold = args.threshold
     if threshold is None and evaluation.threshold != VALIDATION:
         threshold = float(evaluation.threshold)

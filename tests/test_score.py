@@ -25,17 +25,10 @@ from tiny_store import make_store
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.temporal import Temporal, TemporalSettings
 from detectors.predict import predict_dataset
-from detectors.score import (
-    TrainedSeed,
-    choose_threshold,
-    find_seeds,
-    main,
-    read_configs,
-    score_faces,
-    stage_settings,
-)
+from detectors.score import main, read_configs, score_faces, stage_settings
 from detectors.scoring.annotate import DrawnTrack, draw_tracks
 from detectors.scoring.scores import verdicts
+from detectors.scoring.trained import TrainedSeed, choose_threshold, find_seeds
 from preprocess.cli import UserError
 from preprocess.crop_file import CropReader, write_crops
 from preprocess.crops import CropsSettings, crop_shard
