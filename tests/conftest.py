@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from collections.abc import Callable
 from pathlib import Path
 
 import av
@@ -42,6 +43,13 @@ def write_video(path: Path, frames: np.ndarray, *, codec: str = "libx264", times
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+def run_program(main: Callable[[], None], *arguments: object) -> None:
+    """Run the command line of a module in this process."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("sys.argv", ["program", *map(str, arguments)])
+        main()
 
 
 @pytest.fixture(scope="session")

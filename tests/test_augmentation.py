@@ -1,10 +1,9 @@
 from __future__ import annotations
 
-import sys
-
 import cv2
 import numpy as np
 import pytest
+from conftest import run_program
 from tiny_store import make_store
 
 from detectors import augmentation
@@ -169,12 +168,11 @@ def test_noise_and_contrast_have_the_strength_that_they_are_given():
     assert change_contrast(steps, 0.5, 10, pivot=128).ravel().tolist() == [88, 138, 188]
 
 
-def test_the_command_draws_every_chain_on_one_face(tmp_path, monkeypatch):
+def test_the_command_draws_every_chain_on_one_face(tmp_path):
     _, crops = make_store(tmp_path)
     output = tmp_path / "chains.png"
-    arguments = [str(output), "--crops", str(crops / "tiny/0000.h5"), "--draws", "3", "--size", "40", "--row", "1"]
-    monkeypatch.setattr(sys, "argv", ["augmentation", *arguments])
-    augmentation.main()
+    options = ["--crops", crops / "tiny/0000.h5", "--draws", 3, "--size", 40, "--row", 1]
+    run_program(augmentation.main, output, *options)
     sheet = cv2.imread(str(output))
     assert sheet.shape == (len(CHAINS) * (18 + 40), 4 * 40, 3)
     first = sheet[18:58, :40]

@@ -7,6 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import run_program
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
 
@@ -173,14 +174,13 @@ def test_labels_that_disagree():
         compare(pd.concat([score_rows("a", "ff", A), score_rows("b", "ff", A, labels={"r0": 1})]))
 
 
-def test_command(tmp_path, monkeypatch):
+def test_command(tmp_path):
     paths = []
     for name, scores in (("a", A), ("b", B)):
         paths.append(tmp_path / f"{name}.parquet")
         rows = score_rows(name, "ff", scores).to_dict("records")
         write_table(paths[-1], rows, VIDEO_SCORES, Origin("ff", "evaluate", "{}", 1))
     output = tmp_path / "compare.csv"
-    monkeypatch.setattr("sys.argv", ["compare", "--scores", *map(str, paths), "--output", str(output)])
-    module.main()
+    run_program(module.main, "--scores", *paths, "--output", output)
     assert output.read_text().splitlines()[1].startswith("a,b,ff,4,0,1,0.5,0.5,")
     assert "<td" in (tmp_path / "tables/compare.html").read_text()

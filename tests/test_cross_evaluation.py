@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import run_program
 
 from detectors.evaluation import cross_evaluation, summarise
 from detectors.evaluation.cross_evaluation import SUMMARIES, cross_table, draw_heat_map
@@ -174,11 +175,10 @@ def test_commands(module, tmp_path, monkeypatch):
     name = {cross_evaluation: "cross_eval", summarise: "summary"}[module]
     evaluations = EVALUATIONS if module is cross_evaluation else EVALUATIONS.assign(seed="7")
     monkeypatch.setitem(globals(), "EVALUATIONS", evaluations)
-    arguments = ["--evaluations", *map(str, write_evaluations(tmp_path)), "--output", str(tmp_path / f"{name}.csv")]
+    arguments = ["--evaluations", *write_evaluations(tmp_path), "--output", tmp_path / f"{name}.csv"]
     if module is cross_evaluation:
-        arguments += ["--figures", str(tmp_path / "figures")]
-    monkeypatch.setattr("sys.argv", [name, *arguments])
-    module.main()
+        arguments += ["--figures", tmp_path / "figures"]
+    run_program(module.main, *arguments)
     table = pd.read_csv(tmp_path / f"{name}.csv")
     assert set(table["experiment"]) == {"ff", "multi"}
     assert "multi" in (tmp_path / f"tables/{name}.html").read_text()

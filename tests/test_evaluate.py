@@ -6,6 +6,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
+from conftest import run_program
 
 from detectors import evaluate as module
 from detectors.evaluate import format_table
@@ -448,22 +449,20 @@ def test_table_for_a_person(store):
         assert rule[header.index(name) :].startswith("--")
 
 
-def run_main(store, monkeypatch, out, *extra):
-    arguments = ["evaluate", "--experiment", "ucf", "--train", "ff", "--predictions", *map(str, store.predictions)]
-    arguments += ["--validation", *map(str, store.validation.values())]
-    arguments += ["--ledgers", *map(str, store.ledgers.values()), "--output", str(out / "eval.csv")]
-    monkeypatch.setattr("sys.argv", [*arguments, "--figures", str(out / "figures"), *extra])
-    module.main()
+def run_evaluate(store, out, *extra):
+    options = ["--experiment", "ucf", "--train", "ff", "--predictions", *store.predictions]
+    options += ["--validation", *store.validation.values(), "--ledgers", *store.ledgers.values()]
+    run_program(module.main, *options, "--output", out / "eval.csv", "--figures", out / "figures", *extra)
     return {str(path.relative_to(out)): path.read_bytes() for path in sorted(out.rglob("*")) if path.is_file()}
 
 
-def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
+def test_command_writes_the_same_bytes_again(store, capsys):
     store.predict("ff")
     store.ledger("ff")
     real = {name: VIDEOS[name] for name in ("r0", "r1")}
     store.predict("faces", videos=real)
     store.ledger("faces", videos=real, r2={"label": 0, "status": "no_face"})
-    files = run_main(store, monkeypatch, store.folder / "a", "--settings", '{"n_bootstrap": 20}')
+    files = run_evaluate(store, store.folder / "a", "--settings", '{"n_bootstrap": 20}')
     tables = ("eval", "missing", "videos")
     tables_written = {f"{name}.csv" for name in tables} | {f"tables/{name}.html" for name in tables}
     assert set(files) == tables_written | {"video_scores.parquet", "record.json"} | {
@@ -480,4 +479,4 @@ def test_command_writes_the_same_bytes_again(store, monkeypatch, capsys):
     of_faces = dict(zip(outcomes[0], outcomes[2], strict=True))
     told = {key: of_faces[key] for key in ("dataset", "split", "n_videos", "n_real", "n_fake", "ok", "no_face")}
     assert list(told.values()) == ["faces", "test", "3", "3", "0", "2", "1"]
-    assert files == run_main(store, monkeypatch, store.folder / "b", "--settings", '{"n_bootstrap": 20}')
+    assert files == run_evaluate(store, store.folder / "b", "--settings", '{"n_bootstrap": 20}')

@@ -4,10 +4,10 @@ import hashlib
 import json
 import os
 import shutil
-import sys
 from dataclasses import replace
 
 import pytest
+from conftest import run_program
 from tiny_videos import truncate, turn_clockwise, write_video
 
 from preprocess import shard_lists
@@ -99,21 +99,15 @@ def test_a_real_video_and_its_fakes_share_a_shard_and_shards_never_change(root):
     assert min(counts) > 400
 
 
-def run_main(monkeypatch, root, output, *more):
-    """Write the table and the lists; return their folder."""
-    options = {"dataset": "d", "layout": "dfdc", "root": root, "n-shards": 4, "output": output / "d.parquet"}
-    run_program(monkeypatch, main, options, *more)
-    run_program(monkeypatch, list_shards, {"index": output / "d.parquet", "n-shards": 4, "output": output / "d"})
+def run_main(root, output, *more):
+    """Write the table and the lists."""
+    table = output / "d.parquet"
+    run_program(main, "--dataset", "d", "--layout", "dfdc", "--root", root, "--n-shards", 4, "--output", table, *more)
+    run_program(list_shards, "--index", table, "--n-shards", 4, "--output", output / "d")
 
 
-def run_program(monkeypatch, program, options, *more):
-    arguments = [part for key, value in options.items() for part in (f"--{key}", value)]
-    monkeypatch.setattr(sys, "argv", ["program", *map(str, arguments), *more])
-    program()
-
-
-def test_command_lines_write_the_table_and_one_list_per_shard(monkeypatch, root, tmp_path):
-    run_main(monkeypatch, root, tmp_path / "out", "--workers", "2")
+def test_command_lines_write_the_table_and_one_list_per_shard(root, tmp_path):
+    run_main(root, tmp_path / "out", "--workers", "2")
     lists = sorted((tmp_path / "out/d").iterdir())
     assert [path.name for path in lists] == ["0000.parquet", "0001.parquet", "0002.parquet", "0003.parquet"]
     rows = read_rows(tmp_path / "out/d.parquet")
@@ -125,23 +119,23 @@ def test_command_lines_write_the_table_and_one_list_per_shard(monkeypatch, root,
     assert {len(read_rows(path)) for path in lists} != {0}
 
 
-def test_lists_of_another_number_of_shards_are_refused(monkeypatch, root, tmp_path):
-    run_main(monkeypatch, root, tmp_path)
+def test_lists_of_another_number_of_shards_are_refused(root, tmp_path):
+    run_main(root, tmp_path)
     with pytest.raises(UserError, match=r"holds videos of shard 000\d, but n_shards is 1; index them again"):
         write_shard_lists(tmp_path / "d.parquet", tmp_path / "d", 1)
 
 
 def test_a_list_too_large_to_be_compared_by_content_is_warned_of(monkeypatch, root, tmp_path, caplog):
-    run_main(monkeypatch, root, tmp_path)
+    run_main(root, tmp_path)
     assert "larger n_shards" not in caplog.text
     monkeypatch.setattr(shard_lists, "COMPARED_BYTES", 100)
     write_shard_lists(tmp_path / "d.parquet", tmp_path / "d", 4)
     assert "d: the lists of 4 shards" in caplog.text
 
 
-def test_a_change_in_the_raw_folder_changes_the_list_of_its_shard_alone(monkeypatch, root, tmp_path):
+def test_a_change_in_the_raw_folder_changes_the_list_of_its_shard_alone(root, tmp_path):
     def lists():
-        run_main(monkeypatch, root, tmp_path / "out")
+        run_main(root, tmp_path / "out")
         return {path.stem: path.read_bytes() for path in (tmp_path / "out/d").iterdir()}
 
     def changed(before, after):
@@ -183,9 +177,9 @@ def test_a_replaced_mask_video_changes_the_row_of_its_fake(tmp_path):
     assert (row["status"], row["mask_checksum"]) == (OK, None), "the stage masks tells of it"
 
 
-def test_the_same_tree_gives_the_same_bytes(monkeypatch, root, tmp_path):
-    run_main(monkeypatch, root, tmp_path / "one")
-    run_main(monkeypatch, root, tmp_path / "two", "--workers", "3")
+def test_the_same_tree_gives_the_same_bytes(root, tmp_path):
+    run_main(root, tmp_path / "one")
+    run_main(root, tmp_path / "two", "--workers", "3")
     for path in (tmp_path / "one").rglob("*.parquet"):
         assert path.read_bytes() == (tmp_path / "two" / path.relative_to(tmp_path / "one")).read_bytes()
 

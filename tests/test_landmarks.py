@@ -1,11 +1,11 @@
 """Landmarks of crops, with a predictor trained on rendered portraits."""
 
-import sys
 from pathlib import Path
 
 import dlib
 import numpy as np
 import pytest
+from conftest import run_program
 
 from preprocess import landmarks
 from preprocess.cli import UserError
@@ -117,11 +117,10 @@ def test_points_are_those_of_dlib_on_the_same_crops(shard, predictor_path):
             assert np.abs(points - expected).max() <= 0.501  # dlib rounds its points
 
 
-def test_command_writes_the_table(shard, predictor_path, tmp_path, monkeypatch):
+def test_command_writes_the_table(shard, predictor_path, tmp_path):
     output = tmp_path / "0000.parquet"
     arguments = ["--crops", shard[0], "--predictor", predictor_path, "--output", output, "--device", "cpu"]
-    monkeypatch.setattr(sys, "argv", ["landmarks", *map(str, arguments), "--settings", '{"batch_size": 7}'])
-    main()
+    run_program(main, *arguments, "--settings", '{"batch_size": 7}')
     rows = read_rows(output)
     assert len(rows) == N_FACES + 1
     assert len(rows[0]["landmarks"]) == 162

@@ -6,6 +6,7 @@ import json
 
 import pandas as pd
 import pytest
+from conftest import run_program
 
 from detectors.evaluation import leakage as module
 from detectors.evaluation.leakage import check_leaks, find_leaks, read_leaked
@@ -146,25 +147,24 @@ def test_a_leak_stops_with_names_and_the_way_out(tmp_path):
     check_leaks(leaks, ["video", "identity"], "ucf", full_list)
 
 
-def run_command(tmp_path, monkeypatch, *arguments):
+def run_leakage(tmp_path, *arguments):
     rows = [video("celeb", "a", "train", people=["id1"]), video("celeb", "b", "test", people=["id1"])]
     rows = [dict.fromkeys(INDEX.names) | row for row in rows]
     for shard, of_shard in (("0000", rows[:1]), ("0001", []), ("0002", rows[1:])):
         path = tmp_path / "index/celeb" / f"{shard}.parquet"
         write_table(path, of_shard, INDEX, Origin("celeb", "index", "{}", 1, shard))
     datasets = {"celeb": {"layout": "celebdf", "n_shards": 3}}
-    command = ["leakage", "--experiment", "ucf", "--index", str(tmp_path / "index"), "--datasets", json.dumps(datasets)]
-    command += ["--train", "celeb", "--test", "celeb", *arguments, "--output", str(tmp_path / "leakage.csv")]
-    monkeypatch.setattr("sys.argv", command)
-    module.main()
+    options = ["--experiment", "ucf", "--index", tmp_path / "index", "--datasets", json.dumps(datasets)]
+    options += ["--train", "celeb", "--test", "celeb", *arguments, "--output", tmp_path / "leakage.csv"]
+    run_program(module.main, *options)
 
 
-def test_the_command_writes_what_is_allowed_and_refuses_the_rest(tmp_path, monkeypatch):
+def test_the_command_writes_what_is_allowed_and_refuses_the_rest(tmp_path):
     with pytest.raises(UserError, match="1 test video shares a person"):
-        run_command(tmp_path, monkeypatch, "--allow")
+        run_leakage(tmp_path, "--allow")
     assert not (tmp_path / "leakage.csv").exists()
     assert read_leaked(tmp_path / "leakage.refused.csv") == {"celeb": 1}
-    run_command(tmp_path, monkeypatch, "--allow", "identity")
+    run_leakage(tmp_path, "--allow", "identity")
     assert read_leaked(tmp_path / "leakage.csv") == {"celeb": 1}
     assert not (tmp_path / "leakage.refused.csv").exists()
 

@@ -1,6 +1,5 @@
 """Hull and manipulation masks against masks that are known."""
 
-import sys
 from pathlib import Path
 
 import cv2
@@ -8,6 +7,7 @@ import h5py
 import numpy as np
 import pyarrow as pa
 import pytest
+from conftest import run_program
 
 from preprocess.cli import UserError
 from preprocess.crop_file import Crop, CropReader, decode_png, write_crops
@@ -88,11 +88,10 @@ def shard(tmp_path_factory, faces) -> tuple[Path, np.ndarray]:
     return folder, masks
 
 
-def run(folder: Path, output: Path, workers: int, monkeypatch) -> None:
+def run(folder: Path, output: Path, workers: int) -> None:
     arguments = ["--crops", folder / "crops.h5", "--landmarks", folder / "landmarks.parquet", "--output", output]
     arguments += ["--index", folder / "index.parquet", "--root", folder / "raw", "--workers", workers]
-    monkeypatch.setattr(sys, "argv", ["masks", *map(str, arguments)])
-    main()
+    run_program(main, *arguments)
 
 
 def test_hull_holds_what_lies_between_the_landmarks():
@@ -134,9 +133,9 @@ def test_difference_finds_the_manipulation_under_compression(faces):
         assert (difference_mask(real, again, truth.box, MasksSettings()) > 0).sum() < 0.05 * (mask > 0).sum()
 
 
-def test_every_crop_has_the_best_mask_that_there_is(shard, faces, tmp_path, monkeypatch):
+def test_every_crop_has_the_best_mask_that_there_is(shard, faces, tmp_path):
     folder, truths = shard
-    run(folder, tmp_path / "masks.h5", 2, monkeypatch)
+    run(folder, tmp_path / "masks.h5", 2)
     with CropReader(folder / "crops.h5") as crops, h5py.File(tmp_path / "masks.h5") as file:
         assert dict(file.attrs) == {
             "dataset": "d", "shard": "0000", "stage": "masks", "version": file.attrs["version"],
@@ -175,11 +174,11 @@ def test_every_crop_has_the_best_mask_that_there_is(shard, faces, tmp_path, monk
             assert iou(decode_png(hulls[row]), hull) > 0.97
 
 
-def test_same_bytes_for_any_number_of_workers(shard, tmp_path, monkeypatch):
+def test_same_bytes_for_any_number_of_workers(shard, tmp_path):
     contents = []
     for workers in (1, 3):
         path = tmp_path / f"{workers}.h5"
-        run(shard[0], path, workers, monkeypatch)
+        run(shard[0], path, workers)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
 

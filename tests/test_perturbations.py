@@ -1,12 +1,12 @@
 from __future__ import annotations
 
 import json
-import sys
 
 import numpy as np
 import pandas as pd
 import pyarrow as pa
 import pytest
+from conftest import run_program
 from scipy.stats import binomtest
 
 from detectors.evaluation import perturbations as module
@@ -176,11 +176,10 @@ def test_a_data_set_that_names_no_perturbation_is_left_out(files):
     assert named == NAMED
 
 
-def test_the_command_writes_the_table_its_page_and_the_figure(files, monkeypatch, capsys):
+def test_the_command_writes_the_table_its_page_and_the_figure(files, capsys):
     arguments = ["--scores", files / "video_scores.parquet", "--index", files / "d.parquet", files / "p.parquet"]
     arguments += ["--output", files / "out/perturbations.csv", "--figure", files / "out/figures/perturbations"]
-    monkeypatch.setattr(sys, "argv", ["perturbations", *map(str, arguments)])
-    module.main()
+    run_program(module.main, *arguments)
     table = pd.read_csv(files / "out/perturbations.csv")
     assert tuple(table.columns) == module.COLUMNS
     assert set(table["dataset"]) == {"d"}
@@ -188,19 +187,18 @@ def test_the_command_writes_the_table_its_page_and_the_figure(files, monkeypatch
     assert "e: errors by perturbation" in (files / "out/tables/perturbations.html").read_text()
     first = (files / "out/figures/perturbations.png").read_bytes()
     assert (files / "out/figures/perturbations.svg").is_file()
-    module.main()
+    run_program(module.main, *arguments)
     assert (files / "out/figures/perturbations.png").read_bytes() == first
     assert "perturbations.csv" in capsys.readouterr().out
 
 
-def test_without_any_named_perturbation_the_table_is_empty_and_the_figure_says_so(files, monkeypatch):
+def test_without_any_named_perturbation_the_table_is_empty_and_the_figure_says_so(files):
     scores = pa.Table.from_pandas(
         scores_of(0, {"p/r0": 0.2, "p/f0": 0.3}, dataset="p"), VIDEO_SCORES, preserve_index=False
     )
     write_table(files / "of_p.parquet", scores, VIDEO_SCORES, Origin("p", "evaluate", "{}", 1))
     arguments = ["--scores", files / "of_p.parquet", "--index", files / "p.parquet"]
     arguments += ["--output", files / "p/perturbations.csv", "--figure", files / "p/perturbations"]
-    monkeypatch.setattr(sys, "argv", ["perturbations", *map(str, arguments)])
-    module.main()
+    run_program(module.main, *arguments)
     assert pd.read_csv(files / "p/perturbations.csv").empty
     assert "no test data set names" in (files / "p/perturbations.svg").read_text()

@@ -1,11 +1,10 @@
 """The contact sheet: what it draws, what it says of what it leaves out, and how much it reads for that."""
 
-import sys
-
 import cv2
 import h5py
 import numpy as np
 import pytest
+from conftest import run_program
 
 from preprocess import preview
 from preprocess.cli import UserError
@@ -146,19 +145,14 @@ def test_files_of_different_runs_are_refused(files, stage):
         draw_shard(files, LIMITS)
 
 
-def run(monkeypatch, *arguments):
-    monkeypatch.setattr(sys, "argv", ["preview", *map(str, arguments)])
-    main()
-
-
-def test_command_line(files, tmp_path, monkeypatch, capsys):
+def test_command_line(files, tmp_path, capsys):
     output = tmp_path / "sheet.png"
-    run(monkeypatch, "d", "--data", tmp_path, "--output", output, "--cell-px", 64, "--videos", 1)
+    run_program(main, "d", "--data", tmp_path, "--output", output, "--cell-px", 64, "--videos", 1)
     assert cv2.imread(str(output)).shape[1] == preview._LABEL_PX + 8 * 64
     assert str(output) in capsys.readouterr().out
     with pytest.raises(UserError, match="no video whose id holds 'nobody'"):
-        run(monkeypatch, "d", "--data", tmp_path, "--only", "nobody")
+        run_program(main, "d", "--data", tmp_path, "--only", "nobody")
     with pytest.raises(UserError, match="--videos is 0; the smallest is 1"):
-        run(monkeypatch, "d", "--data", tmp_path, "--videos", 0)
+        run_program(main, "d", "--data", tmp_path, "--videos", 0)
     with pytest.raises(UserError, match="0007"):
-        run(monkeypatch, "d", "0007", "--data", tmp_path)
+        run_program(main, "d", "0007", "--data", tmp_path)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import cv2
 import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import run_program
 from tiny_store import make_store
 
 from detectors.crop_window import CropWindow
@@ -17,7 +15,7 @@ from detectors.data.crop_store import CropStore
 from detectors.data.loader import to_tensor
 from detectors.data.samples import Samples
 from detectors.image_vectors import ImageVectors, corner_descriptors, distances
-from detectors.retrieve import nearest, query_image, retrieve, store_vectors
+from detectors.retrieve import main, nearest, query_image, retrieve, store_vectors
 from preprocess.cli import UserError
 from preprocess.crop_file import encode_png
 
@@ -131,11 +129,8 @@ def test_what_cannot_be_read_is_named(store, tmp_path):
         retrieve(store[2], data=store[1], datasets=["absent"], whole=True, **NETWORK)
 
 
-def test_command_line(store, tmp_path):
-    """Starts a Python that imports PyTorch: 5 s."""
-    command = [sys.executable, "-m", "detectors.retrieve", store[2], "--datasets", "tiny", "--data", store[1]]
-    command += ["--features", "sift", "--whole", "-n", "3", "--csv", tmp_path / "t.csv", "--size", "48"]
-    run = subprocess.run([*map(str, command)], capture_output=True, text=True, check=False)
-    assert run.returncode == 0, run.stderr
-    assert "distance" in run.stdout
+def test_command_line(store, tmp_path, capsys):
+    options = ["--datasets", "tiny", "--data", store[1], "--features", "sift", "--whole", "--size", 48]
+    run_program(main, store[2], *options, "-n", 3, "--csv", tmp_path / "t.csv")
+    assert "distance" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "t.csv")["rank"].tolist() == [1, 2, 3]

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import sys
-
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -11,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import torch
+from conftest import run_program
 from short_run import predict_on_cpu, train_on_cpu
 from tiny_store import make_store
 
@@ -207,27 +206,16 @@ def test_many_data_sets_are_drawn_with_their_mean():
     assert len([line for line in axes.lines if len(line.get_xdata()) == 6]) == 9 + 2
 
 
-def test_the_commands_go_from_the_detector_to_the_table_and_its_figure(store, trained, monkeypatch, capsys):
-    options = [
-        "--checkpoint",
-        trained / "detector.ckpt",
-        "--samples",
-        store.samples,
-        "--data",
-        store.data,
-        "--device",
-        "cpu",
-    ]
-    options += ["--settings", '{"distortions": ["jpeg"], "strengths": [1, 3], "max_samples": 6}']
-    monkeypatch.setattr(sys, "argv", list(map(str, ["x", *options, "--output", trained / "robust.parquet"])))
-    predict_distorted.main()
+def test_the_commands_go_from_the_detector_to_the_table_and_its_figure(store, trained, capsys):
+    options = ["--checkpoint", trained / "detector.ckpt", "--samples", store.samples, "--data", store.data]
+    options += ["--settings", '{"distortions": ["jpeg"], "strengths": [1, 3], "max_samples": 6}', "--device", "cpu"]
+    run_program(predict_distorted.main, *options, "--output", trained / "robust.parquet")
     runs = read_distorted_runs(trained / "robust.parquet")
     assert list(runs) == [("none", 0), ("jpeg", 1), ("jpeg", 3)]
     assert {len(run.videos) for run in runs.values()} == {2}
     options = ["--train", "tiny", "--predictions", trained / "robust.parquet", "--figure", trained / "figures/robust"]
     options += ["--validation", trained / "validation.parquet", "--output", trained / "robustness.csv"]
-    monkeypatch.setattr(sys, "argv", list(map(str, ["x", *options])))
-    robustness.main()
+    run_program(robustness.main, *options)
     table = pd.read_csv(trained / "robustness.csv")
     assert len(table) == 2 * 3
     assert set(table["n_faces"]) == {6}

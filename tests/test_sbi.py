@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from conftest import run_program
 from short_run import in_domain_video_aucs, train_on_cpu, video_auc
 from tiny_batches import learn, random_images, untaught
 from tiny_masks import add_landmarks
@@ -598,22 +599,10 @@ def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, 
     assert (tmp_path / "again/detector.ckpt").read_bytes() == (tmp_path / "detector.ckpt").read_bytes()
 
 
-def test_the_preview_shows_what_training_reads(store, tmp_path, monkeypatch):
+def test_the_preview_shows_what_training_reads(store, tmp_path):
     output = tmp_path / "sheet.png"
-    arguments = [
-        "--samples",
-        store.samples,
-        "--data",
-        store.data,
-        "--output",
-        output,
-        "--n",
-        2,
-        "--settings",
-        '{"size": 40}',
-    ]
-    monkeypatch.setattr("sys.argv", ["sbi_preview", *map(str, arguments)])
-    sbi_preview.main()
+    options = ["--samples", store.samples, "--data", store.data, "--output", output, "--n", 2]
+    run_program(sbi_preview.main, *options, "--settings", '{"size": 40}')
     sheet = cv2.imread(str(output))
     assert sheet.shape == (2 * 44, 4 * 44, 3)
     real, mask, blend, difference = (sheet[:40, left : left + 40].astype(int) for left in range(0, 176, 44))
