@@ -10,6 +10,7 @@ import pytest
 from conftest import run_program
 from scipy.stats import norm
 from sklearn.metrics import roc_auc_score
+from tiny_predictions import video_scores
 
 from detectors.evaluation import compare as module
 from detectors.evaluation.compare import COLUMNS, compare, delong_test, placements
@@ -119,26 +120,13 @@ def test_identical_detectors_have_no_z():
     assert math.isnan(result.p)
 
 
-def score_rows(experiment, dataset, scores, *, seed=0, labels=None, predicted=()):
-    return pd.DataFrame(
-        [
-            {
-                **{"experiment": experiment, "dataset": dataset, "seed": seed, "video_id": video_id, "score": score},
-                "label": (labels or {}).get(video_id, int(video_id.startswith("f"))),
-                **{"threshold": 0.5, "predicted": video_id not in predicted},
-            }
-            for video_id, score in scores.items()
-        ]
-    )
-
-
 A = {"f0": 0.9, "f1": 0.8, "r0": 0.1, "r1": 0.2}
 B = {"f0": 0.9, "f1": 0.2, "r0": 0.3, "r1": 0.4}
 
 
 def test_every_pair_on_every_common_data_set():
-    tables = [score_rows(name, dataset, A) for name in ("a", "b", "c") for dataset in ("ff", "dfdc")]
-    tables += [score_rows("a", "only", A)]
+    tables = [video_scores(name, dataset, A) for name in ("a", "b", "c") for dataset in ("ff", "dfdc")]
+    tables += [video_scores("a", "only", A)]
     table = compare(pd.concat(tables))
     assert tuple(table.columns) == COLUMNS
     pairs = table[["experiment_a", "experiment_b", "dataset"]].to_numpy().tolist()
@@ -147,7 +135,7 @@ def test_every_pair_on_every_common_data_set():
 
 
 def test_row_of_the_table_holds_the_test():
-    row = compare(pd.concat([score_rows("a", "ff", A), score_rows("b", "ff", B)])).iloc[0]
+    row = compare(pd.concat([video_scores("a", "ff", A), video_scores("b", "ff", B)])).iloc[0]
     assert row[["auc_a", "auc_b", "difference", "z"]].tolist() == pytest.approx([1, 0.5, 0.5, 1])
     assert row["difference_low"] == pytest.approx(0.5 - 1.96 * 0.5, abs=1e-4)
     assert row["difference_high"] == pytest.approx(0.5 + 1.96 * 0.5, abs=1e-4)
@@ -155,8 +143,8 @@ def test_row_of_the_table_holds_the_test():
 
 
 def test_only_common_videos_are_compared_and_filled_scores_counted():
-    a = score_rows("a", "ff", A | {"r2": 0.99}, predicted=["f1"])
-    of_seeds = [score_rows("b", "ff", B, seed=0), score_rows("b", "ff", B | {"f9": 0.1}, seed=1, predicted=["r0"])]
+    a = video_scores("a", "ff", A | {"r2": 0.99}, missing=["f1"])
+    of_seeds = [video_scores("b", "ff", B, seed=0), video_scores("b", "ff", B | {"f9": 0.1}, seed=1, missing=["r0"])]
     row = compare(pd.concat([a, *of_seeds])).iloc[0]
     assert (row["n_videos"], row["n_videos_missing"]) == (4, 2)
     assert (row["auc_a"], row["auc_b"]) == (1, 0.5)
@@ -164,21 +152,21 @@ def test_only_common_videos_are_compared_and_filled_scores_counted():
 
 def test_one_class_has_no_test():
     reals = {"r0": 0.1, "r1": 0.2}
-    row = compare(pd.concat([score_rows("a", "ff", reals), score_rows("b", "ff", reals)])).iloc[0]
+    row = compare(pd.concat([video_scores("a", "ff", reals), video_scores("b", "ff", reals)])).iloc[0]
     assert row["n_videos"] == 2
     assert row[["auc_a", "auc_b", "difference", "z", "p"]].isna().all()
 
 
 def test_labels_that_disagree():
     with pytest.raises(UserError, match="disagree about the label of 'r0'"):
-        compare(pd.concat([score_rows("a", "ff", A), score_rows("b", "ff", A, labels={"r0": 1})]))
+        compare(pd.concat([video_scores("a", "ff", A), video_scores("b", "ff", A, labels={"r0": 1})]))
 
 
 def test_command(tmp_path):
     paths = []
     for name, scores in (("a", A), ("b", B)):
         paths.append(tmp_path / f"{name}.parquet")
-        rows = score_rows(name, "ff", scores).to_dict("records")
+        rows = video_scores(name, "ff", scores).to_dict("records")
         write_table(paths[-1], rows, VIDEO_SCORES, Origin("ff", "evaluate", "{}", 1))
     output = tmp_path / "compare.csv"
     run_program(module.main, "--scores", *paths, "--output", output)

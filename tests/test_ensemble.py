@@ -13,13 +13,14 @@ import pyarrow as pa
 import pytest
 import yaml
 from small_run import SMALL_CONFIG, planned, snakemake, start_snakemake
+from tiny_predictions import write_predictions
 
 from detectors.ensemble import average_scores, make_ensemble
 from preprocess.cli import UserError
 from preprocess.config import check_config, resolve_experiments
 from preprocess.schemas import PREDICTIONS
 from preprocess.status import read_status
-from preprocess.store import Origin, read_origin, read_rows, write_table
+from preprocess.store import read_origin, read_rows, write_table
 from preprocess.verify import verify_store
 
 
@@ -33,9 +34,8 @@ def predictions(scores: dict[str, float]) -> pa.Table:
 
 
 def write(path: Path, scores: dict[str, float], *, dataset="d", stage="predict", **made_by) -> Path:
-    values = {"experiment": path.stem, "seed": 0, "detector": "ucf", "train": ["d"], "aggregation": "mean"}
-    settings = json.dumps(values | {"split": "test"} | made_by)
-    write_table(path, predictions(scores), PREDICTIONS, Origin(dataset, stage, settings, 1))
+    values = {"experiment": path.stem, "detector": "ucf"} | made_by
+    write_predictions(path, predictions(scores), dataset=dataset, stage=stage, **values)
     return path
 
 

@@ -1,12 +1,12 @@
 """The evaluation on small made tables: hand-worked rows, what is not defined, what was lost, what does not fit."""
 
-import json
 import math
 
 import numpy as np
 import pandas as pd
 import pytest
 from conftest import run_program
+from tiny_predictions import write_predictions
 
 from detectors import evaluate as module
 from detectors.evaluate import format_table
@@ -43,10 +43,6 @@ class Store:
         self.predictions, self.validation, self.ledgers = [], {}, {}
 
     def write(self, path, dataset, stage, seed, videos, made_by):
-        made_by = {
-            **{"experiment": "ucf", "seed": seed, "split": "test", "train": ["ff"], "aggregation": "mean"},
-            **made_by,
-        }
         rows = [
             {
                 "sample_id": f"{dataset}/{name}#{frame}#{track}",
@@ -62,7 +58,8 @@ class Store:
             for name, (label, scores) in videos.items()
             for track, (frame, score) in enumerate(zip(FRAMES, scores, strict=True))
         ]
-        write_table(path, rows, schemas.PREDICTIONS, Origin(dataset, stage, json.dumps(made_by), 1))
+        made_by = {"experiment": "ucf", "seed": seed, "train": ["ff"]} | made_by
+        write_predictions(path, rows, dataset=dataset, stage=stage, **made_by)
 
     def predict(self, dataset="ff", seed=0, videos=VIDEOS, validation=VALIDATION, **made_by):
         self.predictions.append(self.folder / f"{dataset}.{seed}.parquet")

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
+from tiny_predictions import random_scores
 
 from detectors.evaluation.eval_table import evaluate
 from detectors.evaluation.metrics import detection_metrics
@@ -14,13 +15,6 @@ from detectors.evaluation.settings import EvaluateSettings
 from detectors.figures import curves as curve_figures
 from detectors.figures import thresholds as threshold_figures
 from detectors.figures.thresholds import confusion, metrics_at_thresholds
-
-
-def random_scores(seed, n=40):
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, n)
-    labels[:2] = (0, 1)
-    return labels, np.round(np.clip(rng.normal(0.35 + 0.3 * labels, 0.25), 0, 1), 2)
 
 
 def make_run(dataset, seed, labels, scores):
@@ -34,8 +28,8 @@ def make_evaluation(n_datasets, thresholds=0.4):
     runs = []
     for number in range(n_datasets):
         for seed in (0, 1):
-            labels, _ = random_scores(number)
-            runs.append(make_run(str(number), seed, labels, random_scores(number)[1] * (1 - 0.1 * seed)))
+            labels, scores = random_scores(number, n=40)
+            runs.append(make_run(str(number), seed, labels, scores * (1 - 0.1 * seed)))
     runs += [make_run("faces", seed, np.zeros(5, int), np.linspace(0, 0.8, 5)) for seed in (0, 1)]
     usual = {"compression": "c23", "split": "test", "status": "ok"}
     ledgers = {run.dataset: run.videos[["video_id", "label"]].assign(**usual) for run in runs}
@@ -63,7 +57,7 @@ def test_precision_at_recall_by_hand():
 
 @pytest.mark.parametrize("kind", ["both", "reals", "fakes"])
 def test_metrics_at_thresholds_are_those_of_the_evaluation(kind):
-    labels, scores = random_scores(0)
+    labels, scores = random_scores(0, n=40)
     if kind != "both":
         labels = np.full_like(labels, int(kind == "fakes"))
     at_grid = metrics_at_thresholds(labels, scores)
@@ -74,7 +68,7 @@ def test_metrics_at_thresholds_are_those_of_the_evaluation(kind):
 
 
 def test_confusion_is_that_of_sklearn():
-    labels, scores = random_scores(1)
+    labels, scores = random_scores(1, n=40)
     run = make_run("ff", 0, labels, scores)
     assert confusion(run, 0.45).tolist() == confusion_matrix(labels, scores >= 0.45).tolist()
     assert np.isnan(confusion(run, np.nan)).all()

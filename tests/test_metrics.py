@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 from scipy.optimize import brentq
 from sklearn import metrics as sklearn_metrics
+from tiny_predictions import random_scores
 
 from detectors.evaluation.metrics import (
     METRICS,
@@ -13,13 +14,6 @@ from detectors.evaluation.metrics import (
     draw_counts,
     equal_error_rate,
 )
-
-
-def random_samples(seed, n=300, decimals=2):
-    """Labels and overlapping scores with many ties."""
-    rng = np.random.default_rng(seed)
-    labels = rng.integers(0, 2, n)
-    return labels, np.round(np.clip(rng.normal(0.35 + 0.3 * labels, 0.25), 0.01, 0.99), decimals)
 
 
 def test_hand_worked_numbers():
@@ -42,7 +36,7 @@ def test_hand_worked_numbers():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_equal_to_sklearn_with_ties(seed):
-    labels, scores = random_samples(seed)
+    labels, scores = random_scores(seed, n=300)
     metrics = detection_metrics(labels, scores, threshold=0.5)
     called = scores >= 0.5
     assert metrics["auc"] == sklearn_metrics.roc_auc_score(labels, scores)
@@ -109,7 +103,7 @@ def test_equal_error_rate_by_hand(labels, scores, rate, threshold):
 
 @pytest.mark.parametrize("seed", range(5))
 def test_equal_error_rate_solves_its_equation(seed):
-    labels, scores = random_samples(seed, decimals=1 + seed % 3)
+    labels, scores = random_scores(seed, n=300, decimals=1 + seed % 3)
     rate, threshold = equal_error_rate(labels, scores)
     false_positive, true_positive, _ = sklearn_metrics.roc_curve(labels, scores)
     # walk along the curve, because it may be crossed where it is vertical
@@ -128,7 +122,7 @@ def test_equal_error_rate_of_one_class_is_undefined():
 
 
 def test_bootstrap_equals_sklearn_on_every_resample():
-    labels, scores = random_samples(0, n=60, decimals=1)
+    labels, scores = random_scores(0, n=60, decimals=1)
     resampled = bootstrap(labels, scores, 0.5, n_resamples=50, seed=3)
     assert tuple(resampled) == RESAMPLED
     real, fake = scores[labels == 0], scores[labels == 1]
@@ -145,7 +139,7 @@ def test_bootstrap_equals_sklearn_on_every_resample():
 
 
 def test_bootstrap_is_seeded_and_spreads_as_theory_says():
-    labels, scores = random_samples(1, n=2000, decimals=6)
+    labels, scores = random_scores(1, n=2000, decimals=6)
     aucs = bootstrap(labels, scores, 0.5, n_resamples=1000, seed=0)["auc"]
     assert np.array_equal(aucs, bootstrap(labels, scores, 0.5, n_resamples=1000, seed=0)["auc"])
     assert not np.array_equal(aucs, bootstrap(labels, scores, 0.5, n_resamples=1000, seed=1)["auc"])

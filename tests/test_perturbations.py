@@ -8,6 +8,7 @@ import pyarrow as pa
 import pytest
 from conftest import run_program
 from scipy.stats import binomtest
+from tiny_predictions import video_scores
 
 from detectors.evaluation import perturbations as module
 from detectors.evaluation.perturbations import errors_by_perturbation, read_perturbations, wilson_interval
@@ -91,22 +92,11 @@ NAMED = {
 }
 
 
-def scores_of(seed: int, scores: dict[str, float], missing: tuple = (), dataset: str = "d") -> pd.DataFrame:
-    rows = [
-        {
-            **{"experiment": "e", "dataset": dataset, "seed": seed, "video_id": video, "score": score},
-            **{"label": int("/f" in video), "threshold": 0.5, "predicted": video not in missing},
-        }
-        for video, score in scores.items()
-    ]
-    return pd.DataFrame(rows)
-
-
 ONE = {"d/r0": 0.1, "d/r1": 0.7, "d/r2": 0.2, "d/f0": 0.9, "d/f1": 0.4, "d/f2": 0.5, "d/f3": 0.1}
 
 
 def test_errors_are_counted_per_perturbation_reals_and_fakes_apart():
-    table = errors_by_perturbation(scores_of(0, ONE), NAMED)
+    table = errors_by_perturbation(video_scores("e", "d", ONE), NAMED)
     of_seed = table[table["seed"] == 0].set_index(["kind", "perturbation", "class"])
     counts = {key: (row["n_wrong"], row["n_videos"]) for key, row in of_seed.iterrows()}
     assert counts == {
@@ -128,7 +118,7 @@ def test_errors_are_counted_per_perturbation_reals_and_fakes_apart():
 
 
 def test_the_mean_is_over_the_seeds():
-    scores = pd.concat([scores_of(0, ONE), scores_of(7, ONE | {"d/f1": 0.9, "d/f3": 0.9})])
+    scores = pd.concat([video_scores("e", "d", ONE), video_scores("e", "d", ONE | {"d/f1": 0.9, "d/f3": 0.9}, seed=7)])
     table = errors_by_perturbation(scores, NAMED).set_index(["seed", "kind", "perturbation", "class"])
     blur = table.xs(("augmenter", "blur", "fake"), level=("kind", "perturbation", "class"))
     assert blur["n_wrong"].to_dict() == {0: 2, 7: 0, "mean": 1}
@@ -137,27 +127,27 @@ def test_the_mean_is_over_the_seeds():
 
 
 def test_videos_without_a_prediction_are_counted_and_told():
-    table = errors_by_perturbation(scores_of(0, ONE, missing=("d/f3", "d/r1")), NAMED)
+    table = errors_by_perturbation(video_scores("e", "d", ONE, missing=("d/f3", "d/r1")), NAMED)
     blur = table[(table["perturbation"] == "blur") & (table["seed"] == 0)].set_index("class")
     assert blur["n_videos"].to_dict() == {"real": 2, "fake": 2}
     assert blur["n_videos_missing"].to_dict() == {"real": 1, "fake": 1}
 
 
 def test_without_a_threshold_shares_are_not_defined():
-    table = errors_by_perturbation(scores_of(0, ONE).assign(threshold=np.nan), NAMED)
+    table = errors_by_perturbation(video_scores("e", "d", ONE).assign(threshold=np.nan), NAMED)
     assert len(table)
     assert table[["n_wrong", "share_wrong", "share_wrong_low", "share_wrong_high"]].isna().all(axis=None)
 
 
 def test_scores_of_videos_that_the_index_does_not_hold_are_refused():
     with pytest.raises(UserError, match=r"data set 'd': the index does not hold 'd/f9' .* evaluate again"):
-        errors_by_perturbation(scores_of(0, ONE | {"d/f9": 0.5}), NAMED)
+        errors_by_perturbation(video_scores("e", "d", ONE | {"d/f9": 0.5}), NAMED)
 
 
 @pytest.fixture
 def files(tmp_path):
     """Scores and index of two data sets, of which one names perturbations."""
-    scores = pd.concat([scores_of(0, ONE), scores_of(0, {"p/r0": 0.2, "p/f0": 0.3}, dataset="p")])
+    scores = pd.concat([video_scores("e", "d", ONE), video_scores("e", "p", {"p/r0": 0.2, "p/f0": 0.3})])
     table = pa.Table.from_pandas(scores, VIDEO_SCORES, preserve_index=False)
     write_table(tmp_path / "video_scores.parquet", table, VIDEO_SCORES, Origin("d+p", "evaluate", "{}", 1))
     for dataset, videos in (("d", NAMED["d"]), ("p", {"p/r0": None, "p/f0": None})):
@@ -194,7 +184,7 @@ def test_the_command_writes_the_table_its_page_and_the_figure(files, capsys):
 
 def test_without_any_named_perturbation_the_table_is_empty_and_the_figure_says_so(files):
     scores = pa.Table.from_pandas(
-        scores_of(0, {"p/r0": 0.2, "p/f0": 0.3}, dataset="p"), VIDEO_SCORES, preserve_index=False
+        video_scores("e", "p", {"p/r0": 0.2, "p/f0": 0.3}), VIDEO_SCORES, preserve_index=False
     )
     write_table(files / "of_p.parquet", scores, VIDEO_SCORES, Origin("p", "evaluate", "{}", 1))
     arguments = ["--scores", files / "of_p.parquet", "--index", files / "p.parquet"]

@@ -11,6 +11,7 @@ import pytest
 import torch
 from conftest import run_program
 from short_run import predict_on_cpu, train_on_cpu
+from tiny_predictions import MADE_BY
 from tiny_store import make_store
 
 from detectors import predict
@@ -154,8 +155,7 @@ def distorted_runs(seed: int, dataset: str = "d", fakes: bool = True) -> dict:
         for strength in strengths:
             scores = plain - labels * strength / 8 * (name == "gaussian_blur")
             samples = pd.DataFrame({"video_id": [f"v{i}" for i in range(8)], "frame_index": 0, "label": labels})
-            made_by = {"experiment": "e", "seed": seed, "split": "test", "train": ["d"], "aggregation": "mean"}
-            runs[name, strength] = make_run(samples.assign(score=scores), dataset, made_by)
+            runs[name, strength] = make_run(samples.assign(score=scores), dataset, MADE_BY | {"seed": seed})
     return runs
 
 
