@@ -7,7 +7,6 @@ import csv
 import dataclasses
 import io
 import json
-import sys
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -18,8 +17,9 @@ import pyarrow as pa
 import pytest
 import torch
 import yaml
-from conftest import grey_frames, write_video
+from conftest import grey_frames, run_program, write_video
 from PIL import Image
+from tiny_predictions import write_predictions
 from tiny_store import make_store
 
 from detectors.families.classifier import Classifier, ClassifierSettings
@@ -38,7 +38,7 @@ from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
 from preprocess.loose_files import FileFaces, list_files
 from preprocess.samples import sample_table
-from preprocess.schemas import INDEX, PREDICTIONS, SAMPLES
+from preprocess.schemas import INDEX, SAMPLES
 from preprocess.store import Origin, read_table, write_table
 from preprocess.synthetic import render_portrait
 
@@ -120,22 +120,12 @@ def project(files, tmp_path_factory):
 
 def score(project, folder, *arguments: object) -> SimpleNamespace:
     """Run the command in the project's folder; returns what it printed, its CSV and its JSON."""
-    command = [
-        "score",
-        *map(str, arguments),
-        "--csv",
-        f"{folder}/s.csv",
-        "--json",
-        f"{folder}/s.json",
-        "--device",
-        "cpu",
-    ]
+    options = ["--csv", folder / "s.csv", "--json", folder / "s.json", "--device", "cpu"]
     printed = io.StringIO()
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(printed):
         patch.chdir(project)
-        patch.setattr(sys, "argv", [*command, "--device", "cpu"])
         try:
-            main()
+            run_program(main, *arguments, *options)
             error = None
         except UserError as raised:
             error = str(raised)
@@ -309,8 +299,7 @@ def test_the_threshold_is_that_of_the_validation_file_for_the_aggregation_or_of_
         for name, (label, *of_video) in scores.items()
         for frame, score in enumerate(of_video)
     ]
-    made_by = {"experiment": "e", "seed": 0, "split": "val", "train": ["d"], "aggregation": "mean"}
-    write_table(of_seed.validation, rows, PREDICTIONS, Origin("d", "validate", json.dumps(made_by), 1))
+    write_predictions(of_seed.validation, rows, stage="validate", split="val")
     assert 0.3 < choose_threshold([of_seed], trained, "mean") <= 0.6
 
 
