@@ -20,6 +20,7 @@ from lightning.pytorch.plugins.io import TorchCheckpointIO
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from detectors.combinations import mistaken_combinations
 from detectors.data.loader import EpochSampler, make_loader
 from detectors.data.samples import Samples
 from detectors.detector import Detector, Fitted, Training
@@ -97,7 +98,8 @@ class NetworkDetector(Detector):
         return make_optimizer(self.parameters(), self.settings)
 
     def fit(self, training: Training) -> Fitted:
-        _check_arithmetic(self.settings, (training.device, *training.more_devices))
+        if mistakes := mistaken_combinations(dataclasses.asdict(self.settings)):
+            raise UserError("\n".join(mistakes))
         module = TrainingModule(self, training.val, training.data, training.seed, training.logs / "metrics.csv")
         _run_epochs(module, self, training)
         best = _best_checkpoint(training.logs / "checkpoints")
@@ -109,26 +111,6 @@ class NetworkDetector(Detector):
             best=best["history"][-1],
             val_scores=best["val_scores"].numpy(),
             seconds=sum(row["seconds"] for row in history),
-        )
-
-
-def _check_arithmetic(settings: NetworkSettings, devices: tuple[str, ...]) -> None:
-    if settings.batch_size % len(devices):
-        raise UserError(
-            f"batch_size: found {settings.batch_size}, which {len(devices)} GPUs cannot share; choose a multiple of "
-            f"{len(devices)}, or other gpus"
-        )
-    if settings.optimizer != "sam":
-        return
-    if settings.precision == "16-mixed" and devices[0] != "cpu":
-        raise UserError(
-            "precision: found '16-mixed' with the optimizer 'sam', whose two passes a loss scaling cannot follow; "
-            "set precision to 'bf16-mixed' or '32-true'"
-        )
-    if settings.accumulate_batches > 1:
-        raise UserError(
-            f"accumulate_batches: found {settings.accumulate_batches} with the optimizer 'sam', which needs the whole "
-            "batch in both of its passes; set it to 1"
         )
 
 

@@ -33,7 +33,10 @@ class DetectorSettings:
     )
     val_samples: int | None = setting(None, "Crops drawn once for validation; null: all.", minimum=1)
     val_share: float = setting(
-        0.1, "Share of the source groups held out for validation in a data set without a val split.", minimum=0
+        0.1,
+        "Share of the source groups held out for validation in a data set without a val split.",
+        minimum=0,
+        maximum=1,
     )
     cpu_threads: int = setting(
         2,
@@ -77,7 +80,7 @@ class NetworkSettings(DetectorSettings):
     )
     learning_rate: float = setting(2e-4, "Step size; 1e-4 at half the batch size.", minimum=0)
     weight_decay: float = setting(5e-4, "L2 penalty on the weights.", minimum=0)
-    momentum: float = setting(0.9, "Of sgd and sam.", minimum=0)
+    momentum: float = setting(0.9, "Of sgd and sam.", minimum=0, maximum=1)
     sam_radius: float = setting(0.05, "Length of sam's step uphill, the paper's rho.", minimum=0)
     schedule: str = setting(
         "constant",
@@ -87,10 +90,13 @@ class NetworkSettings(DetectorSettings):
     )
     step_epochs: int = setting(5, "Epochs between the steps of the schedule step.", minimum=1)
     step_factor: float = setting(0.5, "What the schedule step multiplies the learning rate by.", minimum=0)
-    constant_share: float = setting(0.75, "Share of the epochs before the schedule linear begins to fall.", minimum=0)
+    constant_share: float = setting(
+        0.75, "Share of the epochs before the schedule linear begins to fall.", minimum=0, maximum=1
+    )
     precision: str = setting(
         "16-mixed",
-        "Arithmetic on a GPU; bf16-mixed needs no loss scaling but a recent GPU. A CPU always uses 32-true.",
+        "Arithmetic on a GPU; bf16-mixed needs no loss scaling, which sam cannot follow, but a recent GPU. A CPU "
+        "always uses 32-true.",
         choices=("16-mixed", "bf16-mixed", "32-true"),
     )
     gpus: int = setting(

@@ -11,11 +11,13 @@ import copy
 import difflib
 import functools
 import json
+from collections.abc import Iterator
 from pathlib import Path
 
 import jsonschema
 import yaml
 
+from detectors.combinations import mistaken_combinations
 from detectors.families import FAMILIES, LANDMARKS
 from preprocess.cli import UserError
 from preprocess.settings import settings_json
@@ -149,8 +151,22 @@ def _defaults(schema: dict, name: str) -> dict:
 
 def _schema_mistakes(config: dict) -> list[str]:
     validator = jsonschema.Draft202012Validator(read_schema())
+    # YAML reads {threshold: 0,5} as two keys, the second a number, which a schema cannot look at
+    if numbers := list(_other_keys(config)):
+        return [
+            f"{path}: found the key {key!r}, which is no text; quote a name, write decimals as 0.5"
+            for path, key in numbers
+        ]
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     return [_describe(error) for error in errors]
+
+
+def _other_keys(block: object, path: str = "(top)") -> Iterator[tuple[str, object]]:
+    """Keys that are no text, with the block that they stand in."""
+    for key, value in block.items() if isinstance(block, dict) else ():
+        if not isinstance(key, str):
+            yield path, key
+        yield from _other_keys(value, str(key) if path == "(top)" else f"{path}.{key}")
 
 
 def _describe(error: jsonschema.ValidationError) -> str:
@@ -207,6 +223,9 @@ def _semantic_mistakes(config: dict) -> list[str]:
             )
         if "ensemble" in experiment:
             mistakes += _ensemble_mistakes(name, experiment, experiments)
+        else:
+            settings = json.loads(experiment_settings(config, name))
+            mistakes += [f"experiments.{name}.settings.{mistake}" for mistake in mistaken_combinations(settings)]
         for role in ("test",) if "ensemble" in experiment else ("train", "test"):
             for position, entry in enumerate(experiment[role]):
                 key = f"experiments.{name}.{role}.{position}"

@@ -33,7 +33,7 @@ class FacesSettings:
     min_size_px: int = setting(
         40, "Shorter side of the smallest face to keep; frames are searched at the scale that it allows.", minimum=12
     )  # fmt: skip
-    score_threshold: float = setting(0.9, "MTCNN score below which a box is no face.", minimum=0.0)
+    score_threshold: float = setting(0.9, "MTCNN score below which a box is no face.", minimum=0.0, maximum=1.0)
     track_score: float = setting(
         0.995,
         "Score that the best box of a face track must reach, or the track is dropped as no face; a face that is seen "
@@ -41,9 +41,10 @@ class FacesSettings:
         "0.991 at best, faces 0.998 at least but for a blurred profile (0.983). Lower it when faces turned away are "
         "dropped. Does not apply where only one frame was searched, as in an image.",
         minimum=0.0,
+        maximum=1.0,
     )
     iou_threshold: float = setting(
-        0.3, "Overlap (intersection over union) above which two boxes are one face track.", minimum=0.0
+        0.3, "Overlap (intersection over union) above which two boxes are one face track.", minimum=0.0, maximum=1.0
     )
     max_jump: float = setting(
         1.25,

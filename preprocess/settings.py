@@ -25,6 +25,7 @@ def setting(
     choices: tuple | None = None,
     item_choices: tuple | None = None,
     minimum: float | None = None,
+    maximum: float | None = None,
     pattern: str | None = None,
 ) -> Any:
     """A dataclass field with its documentation, and the values that it allows.
@@ -35,10 +36,11 @@ def setting(
         choices: The allowed values, where they can be listed.
         item_choices: The allowed items of a list.
         minimum: The smallest allowed number.
+        maximum: The largest allowed number.
         pattern: Regular expression that a text must match from beginning to end.
     """
-    limits = {"choices": choices, "item_choices": item_choices, "minimum": minimum, "pattern": pattern}
-    return dataclasses.field(default=default, metadata={"doc": doc} | limits)
+    limits = {"choices": choices, "item_choices": item_choices, "minimum": minimum, "maximum": maximum}
+    return dataclasses.field(default=default, metadata={"doc": doc, "pattern": pattern} | limits)
 
 
 def other_default(cls: type, name: str, default: Any, doc: str | None = None) -> Any:
@@ -102,8 +104,10 @@ def _check(name: str, value: Any, hint: Any, metadata: typing.Mapping) -> None:
             if item not in metadata["item_choices"]:
                 allowed = ", ".join(map(repr, metadata["item_choices"]))
                 raise UserError(f"{name}: found {item!r} in the list; allowed: {allowed}")
-    minimum = metadata.get("minimum")
+    minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
     if minimum is not None and isinstance(value, int | float) and value < minimum:
         raise UserError(f"{name}: found {value!r}; the smallest allowed value is {minimum}")
+    if maximum is not None and isinstance(value, int | float) and value > maximum:
+        raise UserError(f"{name}: found {value!r}; the largest allowed value is {maximum}")
     if metadata.get("pattern") and isinstance(value, str) and not re.fullmatch(metadata["pattern"], value):
         raise UserError(f"{name}: found {value!r}; {metadata['doc']}")

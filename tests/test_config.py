@@ -114,6 +114,13 @@ def change(config, path, value):
             ["train", "val"],
             ["experiments.ucf_multi.test.0", "datasets.ff_synthetic.index.splits is ['train', 'val']", "add 'test'"],
         ),
+        ("experiments.ucf_multi.settings.dropout", 1.5, ["settings.dropout: found 1.5", "largest allowed value is 1"]),
+        ("evaluate.threshold", 1.7, ["evaluate.threshold: found 1.7", "largest allowed value is 1"]),
+        ("evaluate.threshold", "valid", ["evaluate.threshold", '"valid"', "`validation`"]),
+        ("evaluate.missing_score", 3, ["evaluate.missing_score: found 3", "largest allowed value is 1"]),
+        # what YAML makes of {threshold: 0,5}
+        ("evaluate", {"threshold": 0, 5: None}, ["evaluate: found the key 5", "0.5"]),
+        ("experiments.ucf_multi.settings.gpus", 3, ["experiments.ucf_multi.settings.batch_size: found 8", "3 GPUs"]),
         ("landmarks.predictor", "no/such.dat", ["landmarks.predictor", "no/such.dat", "81-point"]),
         ("datasets.ff_synthetic.layout", "videos", ["datasets.ff_synthetic.layout", "synthetic"]),
     ],

@@ -19,7 +19,6 @@ from torch import nn
 from detectors.families.metric_learning import MetricLearningSettings, Siamese, SiameseSettings, Triplet
 from detectors.networks.losses import pair_contrastive, triplet_loss
 from detectors.registry import load_detector
-from preprocess.cli import UserError
 
 METHODS = ["real", "swap"]
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 32, "embedding_epochs": 2}
@@ -112,11 +111,6 @@ def test_until_the_classifier_learns_every_face_scores_one_half(family, settings
     again = make_detector(family, settings).eval()
     again.load_state_dict(detector.state_dict())
     assert torch.equal(again.score(images), score)
-
-
-def test_epochs_must_be_left_for_the_classifier():
-    with pytest.raises(UserError, match=r"embedding_epochs: found 2 with 2 epochs.*raise epochs"):
-        make_detector(Siamese, SiameseSettings, epochs=2)
 
 
 @pytest.fixture(scope="module")

@@ -32,6 +32,9 @@ class EvaluateSettings:
         VALIDATION,
         "Score from which a face or video counts as fake: `validation` for the equal error rate on the "
         "validation data, or a number in [0, 1] to compare with work that fixes one.",
+        minimum=0,
+        maximum=1,
+        pattern=VALIDATION,
     )
     aggregation: str = setting(
         DETECTOR,
@@ -43,6 +46,7 @@ class EvaluateSettings:
         "Score of a test video without a prediction, in [0, 1]; null leaves such videos out of the metrics, as some "
         "published figures do.",
         minimum=0,
+        maximum=1,
     )
 
 

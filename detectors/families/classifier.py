@@ -24,7 +24,7 @@ from preprocess.settings import setting
 class ClassifierSettings(NetworkSettings):
     """Settings of a plain classifier."""
 
-    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0)
+    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0, maximum=1)
     normalisation: str = setting(
         "half",
         "How pixels become input: half is (value - 0.5) / 0.5, as DeepfakeBench has it for every detector; imagenet is "
@@ -36,9 +36,12 @@ class ClassifierSettings(NetworkSettings):
         0.5,
         "Weight of fakes in the loss, reals weigh one minus it; 0.25 with the focal loss of the studies.",
         minimum=0,
+        maximum=1,
     )
     focal_gamma: float = setting(2.0, "How much less the focal loss counts easy faces.", minimum=0)
-    label_smoothing: float = setting(0.0, "Share of the target spread over both classes (cross_entropy).", minimum=0)
+    label_smoothing: float = setting(
+        0.0, "Share of the target spread over both classes (cross_entropy).", minimum=0, maximum=1
+    )
     balance: str = setting(
         "none",
         "What an epoch draws: none, the samples as they are; label, as many reals as fakes; method, besides, as many "

@@ -23,7 +23,6 @@ from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.losses import pair_contrastive, pairs_of_batch, triplet_loss
 from detectors.settings import NetworkSettings
-from preprocess.cli import UserError
 from preprocess.settings import other_default, setting
 
 
@@ -55,11 +54,6 @@ class MetricLearner(Classifier):
     settings: MetricLearningSettings
 
     def __init__(self, settings: MetricLearningSettings, methods: list[str], *, prediction_only: bool = False):
-        if settings.embedding_epochs >= settings.epochs:
-            raise UserError(
-                f"embedding_epochs: found {settings.embedding_epochs} with {settings.epochs} epochs, which leaves none "
-                "for the classifier; raise epochs or lower embedding_epochs"
-            )
         super().__init__(settings, methods, prediction_only=prediction_only)
         self._embedding_learns = True
         self.register_buffer("classifier_learns", torch.tensor(False))

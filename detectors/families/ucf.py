@@ -41,10 +41,10 @@ class UcfSettings(NetworkSettings):
     channels: int = setting(
         512, "Channels of content and forgery features, a multiple of 8; 128 trains on a laptop.", minimum=8
     )
-    dropout: float = setting(0.2, "Dropout before the last layer of the heads.", minimum=0)
-    decoder_dropout: float = setting(0.3, "Dropout in the decoder.", minimum=0)
+    dropout: float = setting(0.2, "Dropout before the last layer of the heads.", minimum=0, maximum=1)
+    decoder_dropout: float = setting(0.3, "Dropout in the decoder.", minimum=0, maximum=1)
     permute_probability: float = setting(
-        0.7, "How often common features change places, reals among reals and fakes among fakes.", minimum=0
+        0.7, "How often common features change places, reals among reals and fakes among fakes.", minimum=0, maximum=1
     )
     specific_weight: float = setting(0.1, "Weight of the method classification.", minimum=0)
     reconstruction_weight: float = setting(0.3, "Weight of the four reconstructions.", minimum=0)

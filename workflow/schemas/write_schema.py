@@ -65,8 +65,9 @@ def settings_schema(cls: type) -> dict:
             entry["enum"] = list(field.metadata["choices"])
         if field.metadata["item_choices"]:
             entry |= {"items": {"enum": list(field.metadata["item_choices"])}, "minItems": 1}
-        if field.metadata["minimum"] is not None:
-            entry["minimum"] = field.metadata["minimum"]
+        for limit in ("minimum", "maximum"):
+            if field.metadata[limit] is not None:
+                entry[limit] = field.metadata[limit]
         if field.metadata["pattern"]:
             entry["pattern"] = f"^{field.metadata['pattern']}$"
         default = field.default

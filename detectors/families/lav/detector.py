@@ -59,7 +59,7 @@ class LavSettings(NetworkSettings):
         1.0, "Weight of what resemblance teaches of fakes without a mask; 0 for the ablation.", minimum=0
     )
     similarity_momentum: float = setting(
-        0.9, "Share of the mean features of real and fake patches that a batch leaves as it was.", minimum=0
+        0.9, "Share of the mean features of real and fake patches that a batch leaves as it was.", minimum=0, maximum=1
     )
     balance: str = other_default(ClassifierSettings, "balance", "label")
 

@@ -81,7 +81,7 @@ class SbiSettings(NetworkSettings):
         "to nothing; 10 is a visible change.",
         minimum=0,
     )
-    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0)
+    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0, maximum=1)
     epochs: int = other_default(NetworkSettings, "epochs", 100)
     batch_size: int = other_default(NetworkSettings, "batch_size", 16, "Pairs of a real and its blend.")
     optimizer: str = other_default(NetworkSettings, "optimizer", "sam")
