@@ -9,7 +9,6 @@ crops, each on its own; at the video level a video has one score, which comes fr
 from __future__ import annotations
 
 import argparse
-import math
 from pathlib import Path
 
 import pandas as pd
@@ -22,6 +21,7 @@ from detectors.evaluation.record import write_record
 from detectors.evaluation.runs import MEAN, STD, SUMMARIES, read_ledger, read_run
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, complete_runs
 from detectors.figures.experiment import draw_figures
+from detectors.figures.labels import interval_text
 from detectors.tables import decimals, text_table, write_csv_and_page
 from preprocess import versions
 from preprocess.cli import run_command
@@ -40,16 +40,13 @@ def format_table(table: pd.DataFrame) -> str:
     header += ["video EER", "video accuracy"] + ["video AUC of seeds"] * several_seeds
     rows = [header]
     for row in table[table["seed"] == MEAN].to_dict("records"):
-        interval = ""
-        if not math.isnan(row["video_auc_low"]):
-            interval = f" [{row['video_auc_low']:.3f}, {row['video_auc_high']:.3f}]"
         cells = [
             row["dataset"],
             row["type"] or "—",
             row["domain"],
             f"{row['n_videos']} ({row['n_videos_missing']})",
             decimals(row["frame_auc"]),
-            decimals(row["video_auc"]) + interval,
+            f"{decimals(row['video_auc'])} {interval_text(row)}".rstrip(),
             decimals(row["video_eer"]),
             decimals(row["video_accuracy"]),
         ]

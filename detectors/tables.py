@@ -48,12 +48,16 @@ def write_csv(path: str | Path, table: pd.DataFrame) -> None:
 def write_csv_and_page(path: Path, title: str, table: pd.DataFrame) -> None:
     """Write a table as CSV, and before it as an HTML page of the same name in the folder `tables` beside it.
 
+    The page needs no other file and shows at most `MAX_ROWS`: numbers with four significant digits, whole ones with
+    separators, `—` for what is not defined.
+
     Args:
         path: CSV file to write.
         title: Heading of the page.
-        table: As for `write_csv` and `write_html`.
+        table: What to write.
     """
-    write_html(path.parent / "tables" / f"{path.stem}.html", title, table, whole=path.name)
+    with atomic_path(path.parent / "tables" / f"{path.stem}.html") as temporary:
+        temporary.write_text(_page(title, table, path.name))
     write_csv(path, table)
 
 
@@ -75,27 +79,17 @@ def decimals(value: float) -> str:
     return "—" if math.isnan(value) else f"{value:.3f}"
 
 
-def write_html(path: str | Path, title: str, table: pd.DataFrame, *, whole: str) -> None:
-    """Write a table as an HTML page that needs no other file.
-
-    Args:
-        path: File to write.
-        title: Heading of the page.
-        table: What to show: numbers with four significant digits, whole ones with separators, `—` for what is not
-            defined.
-        whole: Name of the file that holds all rows, for a table of more than `MAX_ROWS`.
-    """
+def _page(title: str, table: pd.DataFrame, csv_name: str) -> str:
     is_text = [not pd.api.types.is_numeric_dtype(table[name]) for name in table]
     rows = [_row("th", table.columns, is_text)]
     rows += [_row("td", map(_cell, row), is_text) for row in table.head(MAX_ROWS).itertuples(index=False)]
     note = ""
     if len(table) > MAX_ROWS:
-        note = f"<p>The first {MAX_ROWS:,} of {len(table):,} rows; all of them are in {html.escape(whole)}.</p>\n"
+        note = f"<p>The first {MAX_ROWS:,} of {len(table):,} rows; all of them are in {html.escape(csv_name)}.</p>\n"
     elif table.empty:
         note = "<p>No rows.</p>\n"
     body = "<table>\n" + "\n".join(rows) + "\n</table>"
-    with atomic_path(path) as temporary:
-        temporary.write_text(_PAGE.format(title=html.escape(title), body=body, note=note))
+    return _PAGE.format(title=html.escape(title), body=body, note=note)
 
 
 def _cell(value: object) -> str:
