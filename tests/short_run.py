@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import pandas as pd
+import pytest
 import torch
 from sklearn.metrics import roc_auc_score
 
+from detectors.network import NetworkDetector
 from detectors.predict import predict_dataset
 from detectors.train import train_detector
 from preprocess.store import read_rows
@@ -52,6 +55,22 @@ def train_on_cpu(
         device="cpu",
         workers=workers,
     )
+
+
+@contextmanager
+def stopped_before(family: type[NetworkDetector], epoch: int) -> Iterator[None]:
+    """Within it a training of this family stops with an error before an epoch, counted from 0."""
+    start_epoch = family.start_epoch
+
+    def stop(detector: NetworkDetector, started: int) -> None:
+        if started == epoch:
+            raise RuntimeError("stopped")
+        start_epoch(detector, started)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(family, "start_epoch", stop)
+        with pytest.raises(RuntimeError, match="stopped"):
+            yield
 
 
 def predict_on_cpu(folder: Path, samples: Path, *, split: str = "test", data: Path | None = None) -> pd.DataFrame:

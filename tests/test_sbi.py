@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 import torch
 from conftest import run_program
-from short_run import in_domain_video_aucs, train_on_cpu, video_auc
+from short_run import in_domain_video_aucs, stopped_before, train_on_cpu, video_auc
 from tiny_batches import learn, random_images, untaught
 from tiny_masks import add_landmarks
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
@@ -567,7 +567,7 @@ def test_a_blend_of_which_nothing_is_left_is_a_real(store):
     assert torch.equal(reals[1], blends[1])
 
 
-def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, tmp_path, monkeypatch, caplog):
+def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, tmp_path, caplog):
     settings = {
         "backbone": "test_resnet",
         "pretrained": False,
@@ -585,14 +585,8 @@ def test_a_training_with_sam_that_was_stopped_ends_with_the_same_weights(store, 
     detector, _ = load_detector(tmp_path / "detector.ckpt")
     assert isinstance(detector, Sbi)
 
-    def stop(self, epoch):
-        if epoch == 1:
-            raise RuntimeError("stopped")
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Sbi, "start_epoch", stop)
-        with pytest.raises(RuntimeError, match="stopped"):
-            train(tmp_path / "again")
+    with stopped_before(Sbi, 1):
+        train(tmp_path / "again")
     with caplog.at_level(logging.INFO, logger="detectors"):
         train(tmp_path / "again")
     assert "going on from" in caplog.text
