@@ -31,7 +31,9 @@ class DetectorSettings:
         "stretch: the box with its margins, both sides resized.",
         choices=SHAPES,
     )
-    val_samples: int | None = setting(None, "Crops drawn once for validation; null: all.", minimum=1)
+    val_samples: int | None = setting(
+        None, "Crops drawn once for validation, of whole tracks where these are scored; null: all.", minimum=1
+    )
     val_share: float = setting(
         0.1,
         "Share of the source groups held out for validation in a data set without a val split.",

@@ -26,7 +26,7 @@ import torch
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples, training_methods
 from detectors.data.split import draw_rows, split_for_training
-from detectors.detector import Training
+from detectors.detector import Detector, Training
 from detectors.evaluation.runs import equal_error_thresholds
 from detectors.families import FAMILIES
 from detectors.predict import SAMPLE_COLUMNS, predictions_origin
@@ -91,7 +91,7 @@ def train_detector(
         workers = default_workers(threads, devices[0])
     torch.set_num_threads(options.cpu_threads)
     table = Samples.read(samples)
-    train_rows, val_rows = _training_and_validation(table, options, seed)
+    train_rows, val_rows = _training_and_validation(table, family, options, seed)
     train_samples, val_samples = table[train_rows], table[val_rows]
     methods = training_methods(train_samples)
 
@@ -164,7 +164,9 @@ def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, f
     return {level: _or_none(value) for level, value in thresholds.items()}
 
 
-def _training_and_validation(samples: Samples, settings: DetectorSettings, seed: int) -> tuple[np.ndarray, np.ndarray]:
+def _training_and_validation(
+    samples: Samples, family: type[Detector], settings: DetectorSettings, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Rows of the samples to train on, and those drawn to validate on."""
     train_rows, val_rows = split_for_training(samples, settings.val_share)
     if not len(train_rows):
@@ -176,7 +178,8 @@ def _training_and_validation(samples: Samples, settings: DetectorSettings, seed:
     for code in np.unique(samples.dataset.codes):
         if not (samples.dataset.codes[train_rows] == code).any():
             log.warning("data set %s has no samples to train on", samples.dataset.names[code])
-    val_rows = draw_rows(val_rows, settings.val_samples, seed)
+    # thinned clips would be no measure of whole ones
+    val_rows = draw_rows(val_rows, family.items(samples[val_rows]), settings.val_samples, seed)
     val = samples[val_rows]
     if len(np.unique(val.label)) < 2:
         log.warning(

@@ -44,6 +44,9 @@ def test_cross_entropy_by_hand():
     assert even.item() == pytest.approx((math.log(2) + math.log(4 / 3)) / 2, rel=1e-6)
     reals = cross_entropy(logits, classes, fake_weight=0.2, label_smoothing=0.0)
     assert reals.item() == pytest.approx(0.8 * math.log(2) + 0.2 * math.log(4 / 3), rel=1e-6)
+    # a whole number, as YAML reads `fake_weight: 1`
+    fakes = cross_entropy(logits, classes, fake_weight=1, label_smoothing=0)
+    assert fakes.item() == pytest.approx(math.log(4 / 3), rel=1e-6)
     smooth = cross_entropy(logits, classes, fake_weight=0.5, label_smoothing=0.2)
     assert smooth.item() == pytest.approx((math.log(2) + 0.9 * math.log(4 / 3) + 0.1 * math.log(4)) / 2, rel=1e-6)
 

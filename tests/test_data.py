@@ -90,6 +90,9 @@ def test_held_out_share_holds_each_class_when_sources_are_unknown(tmp_path):
     rows[0]["label"] = None
     write_table(path, rows, SAMPLES, Origin("tiny", "samples", "{}", 1))
     samples = Samples.read([path])
+    assert samples.source_group.text(0) is None
+    assert samples.video_id.text(0) == rows[0]["video_id"]
+    assert len(np.unique(samples.groups())) == len({row["video_id"] for row in rows}), "each video is a group"
     train, val = split_for_training(samples, 0.1)
     assert set(samples.label[val]) == {0, 1}
     assert not set(samples.video_id.codes[train]) & set(samples.video_id.codes[val])
@@ -282,9 +285,19 @@ def test_epochs_draw_anew_without_repeats():
 
 def test_drawn_rows_are_a_sorted_subset():
     rows = np.arange(100, 200)
-    drawn = draw_rows(rows, 10, seed=1)
+    one_by_one = np.arange(100)
+    drawn = draw_rows(rows, one_by_one, 10, seed=1)
     assert len(set(drawn)) == 10
     assert set(drawn) <= set(rows)
     assert np.array_equal(drawn, np.sort(drawn))
-    assert np.array_equal(drawn, draw_rows(rows, 10, seed=1))
-    assert draw_rows(rows, None, 1) is rows
+    assert np.array_equal(drawn, draw_rows(rows, one_by_one, 10, seed=1))
+    assert not np.array_equal(drawn, draw_rows(rows, one_by_one, 10, seed=2))
+    assert draw_rows(rows, one_by_one, None, 1) is rows
+
+
+def test_rows_of_an_item_are_drawn_together():
+    items = np.repeat([2, 0, 1, 3], [4, 4, 4, 4])[np.random.default_rng(0).permutation(16)]
+    drawn = draw_rows(np.arange(16), items, 9, seed=0)
+    assert len(drawn) == 8
+    assert len(np.unique(items[drawn])) == 2
+    assert len(draw_rows(np.arange(16), items, 3, seed=0)) == 4, "one item at least"

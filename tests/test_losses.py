@@ -26,6 +26,15 @@ def test_pair_contrastive_pulls_one_class_together_and_pushes_two_apart():
     assert gradient.flatten().tolist() == pytest.approx([0.25, -0.75])
 
 
+def test_a_last_batch_of_one_has_no_pair_and_no_loss():
+    vectors = torch.ones(1, 3, requires_grad=True)
+    one, other, same = pairs_of_batch(torch.tensor([1]))
+    loss = pair_contrastive(vectors[one], vectors[other], same, margin=2.0)
+    loss.backward()
+    assert loss.item() == 0
+    assert torch.equal(vectors.grad, torch.zeros(1, 3))
+
+
 def test_a_batch_has_each_pair_of_different_rows_once():
     one, other, same = pairs_of_batch(torch.tensor([0, 1, 0]))
     assert list(zip(one.tolist(), other.tolist(), same.tolist(), strict=True)) == [

@@ -96,6 +96,7 @@ def test_scoring_reads_every_track_once_and_gives_its_score_to_each_of_its_sampl
     assert len(scoring) == len(shuffled) // 3
     assert scoring.crops_per_item == 4
     assert np.bincount(scoring.item_of_sample).tolist() == [3] * len(scoring)
+    assert np.array_equal(Temporal.items(shuffled), scoring.item_of_sample)
     batch = scoring.__getitems__([0, 2])
     assert batch["image"].shape == (2, 4, 3, 32, 32)
     assert batch["row"].tolist() == [0, 2]

@@ -60,8 +60,18 @@ def _group_name(samples: Samples, row: int) -> str:
     return samples.video_id.text(row) if name is None else name
 
 
-def draw_rows(rows: np.ndarray, count: int | None, seed: int) -> np.ndarray:
-    """A random subset of `count` rows, ascending; all of them when `count` is None or not smaller."""
+def draw_rows(rows: np.ndarray, items: np.ndarray, count: int | None, seed: int) -> np.ndarray:
+    """A random subset of rows, ascending, of items drawn whole; all when `count` is None or not smaller.
+
+    Args:
+        rows: (N,) rows of samples.
+        items: (N,) int64, the item of each, counted from 0.
+        count: Rows to have at most, but at least one item.
+        seed: Of the draw.
+    """
     if count is None or count >= len(rows):
         return rows
-    return np.sort(np.random.default_rng([_SUBSET, seed]).choice(rows, count, replace=False))
+    n_rows = np.bincount(items)
+    order = np.random.default_rng([_SUBSET, seed]).permutation(len(n_rows))
+    n_drawn = max(1, np.searchsorted(np.cumsum(n_rows[order]), count, side="right"))
+    return rows[np.isin(items, order[:n_drawn])]

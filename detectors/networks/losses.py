@@ -30,7 +30,7 @@ def cross_entropy(logits: Tensor, classes: Tensor, *, fake_weight: float, label_
         fake_weight: Weight of fakes; reals weigh one minus it, so that 0.5 weighs both alike.
         label_smoothing: Share of the target that is spread over both classes.
     """
-    weight = torch.tensor([1 - fake_weight, fake_weight], device=logits.device)
+    weight = torch.tensor([1 - fake_weight, fake_weight], dtype=torch.float32, device=logits.device)
     return F.cross_entropy(logits.float(), classes, weight=weight, label_smoothing=label_smoothing)
 
 
@@ -38,7 +38,7 @@ def pair_contrastive(one: Tensor, other: Tensor, same: Tensor, *, margin: float)
     """Contrastive loss of pairs (Hadsell, Chopra and LeCun, CVPR 2006, equation 4), the mean over the pairs.
 
     Half the squared L2 distance for a pair of one class; for a pair of two, half the square of what the distance lacks
-    of the margin.
+    of the margin. 0 without a pair.
 
     Args:
         one: (N, C) vectors.
@@ -47,7 +47,8 @@ def pair_contrastive(one: Tensor, other: Tensor, same: Tensor, *, margin: float)
         margin: A distance.
     """
     distance = _distance(one, other)
-    return torch.where(same, distance.square(), F.relu(margin - distance).square()).mean() / 2
+    squares = torch.where(same, distance.square(), F.relu(margin - distance).square())
+    return squares.sum() / max(1, len(squares)) / 2
 
 
 def pairs_of_batch(classes: Tensor) -> tuple[Tensor, Tensor, Tensor]:
