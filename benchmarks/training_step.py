@@ -13,6 +13,7 @@ The crops come from a store, such as the one that the demonstration makes:
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 import os
 import time
@@ -83,6 +84,7 @@ def main() -> None:
 
 
 def _measure(name: str, samples: Samples, args: argparse.Namespace, ways: list[str], device: str) -> dict:
+    peaks = {way: _peak_bytes(name, samples, args, WAYS[way], device) for way in ways}
     runs = {way: _Steps(name, samples, args, WAYS[way], device) for way in ways}
     for run in runs.values():
         run.warm_up()
@@ -96,9 +98,9 @@ def _measure(name: str, samples: Samples, args: argparse.Namespace, ways: list[s
     base = first.n_crops / min(first.seconds)
     for way, run in runs.items():
         rate = run.n_crops / min(run.seconds)
-        peak = "" if device == "cpu" else f"{run.peak_bytes / 2**30:.1f}"
+        peak = "" if device == "cpu" else f"{peaks[way] / 2**30:.1f}"
         print(f"  {way:<28}{rate:>10.1f}{rate / base:>8.2f}{peak:>10}")
-        result[way] = {"images_per_second": rate, "ratio": rate / base, "peak_bytes": run.peak_bytes}
+        result[way] = {"images_per_second": rate, "ratio": rate / base, "peak_bytes": peaks[way]}
     last = runs[ways[-1]]
     workers = default_workers(args.threads, device) if args.workers is None else args.workers
     waited = _loader_share(last, workers)
@@ -108,13 +110,26 @@ def _measure(name: str, samples: Samples, args: argparse.Namespace, ways: list[s
     return {"ways": result, "loader_share": waited, "epoch_begin_seconds": begin, "workers": workers}
 
 
+def _peak_bytes(name: str, samples: Samples, args: argparse.Namespace, way: dict, device: str) -> int:
+    """GPU memory that a training in one way takes at its peak, with no other there; 0 on a CPU."""
+    if device == "cpu":
+        return 0
+    run = _Steps(name, samples, args, way, device)
+    run.warm_up()
+    del run
+    peak = torch.cuda.max_memory_allocated(device)
+    gc.collect()
+    torch.cuda.empty_cache()
+    torch.cuda.reset_peak_memory_stats(device)
+    return peak
+
+
 class _Steps:
     """One detector, computing in one way, on one batch again and again.
 
     Attributes:
         seconds: Of each timed step.
         n_crops: That a step learns from.
-        peak_bytes: Of GPU memory; 0 on a CPU.
     """
 
     def __init__(self, name: str, samples: Samples, args: argparse.Namespace, way: dict, device: str):
@@ -139,7 +154,6 @@ class _Steps:
             self.train_set.__getitems__([(0, index % len(self.train_set)) for index in range(self.batch_size)])
         )
         self.seconds: list[float] = []
-        self.peak_bytes = 0
 
     def warm_up(self, steps: int = 2) -> None:
         for _ in range(steps):
@@ -148,12 +162,10 @@ class _Steps:
     def step(self) -> None:
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
-            torch.cuda.reset_peak_memory_stats(self.device)
         begin = time.perf_counter()
         self.learn(self._batch)
         if self.device != "cpu":
             torch.cuda.synchronize(self.device)
-            self.peak_bytes = torch.cuda.max_memory_allocated(self.device)
         self.seconds.append(time.perf_counter() - begin)
 
     def learn(self, batch: dict) -> None:
