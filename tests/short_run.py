@@ -57,6 +57,29 @@ def train_on_cpu(
     )
 
 
+def save_untrained(
+    folder: Path, name: str, detector: NetworkDetector, *, train: str, experiment: str = "e", seed: int = 3
+) -> Path:
+    """Write a detector as it is, as if a training had left it, with thresholds of 0.5.
+
+    Args:
+        folder: Gets `detector.ckpt`.
+        name: Of the family.
+        detector: With any weights.
+        train: Data set that it is said to be trained on.
+        experiment: Name that the checkpoint bears.
+        seed: That it bears.
+
+    Returns:
+        Path of the checkpoint.
+    """
+    facts = {"experiment": experiment, "seed": seed, "detector": name, "settings": vars(detector.settings)}
+    facts |= {"methods": detector.methods, "train": [train], "thresholds": {"frame": 0.5, "video": 0.5}}
+    folder.mkdir(parents=True, exist_ok=True)
+    torch.save({**facts, "state_dict": detector.state_dict()}, folder / "detector.ckpt")
+    return folder / "detector.ckpt"
+
+
 @contextmanager
 def stopped_before(family: type[NetworkDetector], epoch: int) -> Iterator[None]:
     """Within it a training of this family stops with an error before an epoch, counted from 0."""

@@ -9,6 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from short_run import predict_on_cpu, save_untrained
 from tiny_masks import add_landmarks_and_masks
 from tiny_store import make_store
 
@@ -20,7 +21,6 @@ from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.ucf import Ucf, UcfSettings
 from detectors.figures.examples import FAKE, REAL, TestSet, most_confident, named, read_test_set
 from detectors.figures.features import Features, draw_faces, draw_features, neighbour_accuracy, read_features
-from detectors.predict import predict_dataset
 from preprocess.cli import UserError
 from preprocess.schemas import PREDICTIONS
 from preprocess.store import Origin, read_table, write_table
@@ -79,12 +79,10 @@ def test_samples_are_found_by_their_ids_in_the_order_asked_for(tested):
 
 
 def test_a_test_set_is_read_from_its_predictions(store, ucf, tmp_path):
-    checkpoint = tmp_path / "detector.ckpt"
-    facts = {**FACTS, "detector": "ucf", "settings": vars(ucf.settings), "methods": ucf.methods, "train": ["tiny"]}
-    torch.save({**facts, "state_dict": ucf.state_dict()}, checkpoint)
-    samples, predictions = store / "samples/tiny.parquet", tmp_path / "tiny.parquet"
-    predict_dataset(checkpoint=checkpoint, samples=samples, data=store, split="test", output=predictions, device="cpu")
-    tested = read_test_set(samples, predictions)
+    save_untrained(tmp_path, "ucf", ucf, train="tiny")
+    samples = store / "samples/tiny.parquet"
+    predict_on_cpu(tmp_path, samples)
+    tested = read_test_set(samples, tmp_path / "predictions/tiny.parquet")
     assert tested.name == "tiny"
     crops = torch.stack([torch.from_numpy(Faces(tested, store, ucf).image(row)) for row in (0, 7)])
     with torch.inference_mode():

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import csv
-import dataclasses
 import io
 import json
 from pathlib import Path
@@ -19,12 +18,12 @@ import torch
 import yaml
 from conftest import grey_frames, run_program, write_video
 from PIL import Image
+from short_run import predict_on_cpu, save_untrained
 from tiny_predictions import write_predictions
 from tiny_store import make_store
 
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.temporal import Temporal, TemporalSettings
-from detectors.predict import predict_dataset
 from detectors.score import main, read_configs, score_faces, stage_settings
 from detectors.scoring.annotate import DrawnTrack, draw_tracks
 from detectors.scoring.scores import verdicts
@@ -72,14 +71,8 @@ def project(files, tmp_path_factory):
     settings = ClassifierSettings(backbone="test_resnet", pretrained=False, size=64)
     torch.manual_seed(0)
     detector = Classifier(settings, ["real", "swap"]).eval()
-    facts = {
-        **{"experiment": "mine", "seed": 4, "detector": "classifier", "settings": dataclasses.asdict(settings)},
-        **{"methods": ["real", "swap"], "train": ["d"], "thresholds": {"frame": THRESHOLD, "video": THRESHOLD}},
-        "state_dict": detector.state_dict(),
-    }
-    checkpoint = root / "results/mine/seed4/detector.ckpt"
-    checkpoint.parent.mkdir(parents=True)
-    torch.save(facts, checkpoint)
+    trained = root / "results/mine/seed4"
+    save_untrained(trained, "classifier", detector, train="d", experiment="mine", seed=4)
     (root / "config.yaml").write_text(
         yaml.safe_dump(
             {
@@ -107,14 +100,7 @@ def project(files, tmp_path_factory):
         samples = sample_table(crops, pa.Table.from_pylist(videos, schema=INDEX), "0000", *nothing)
     samples_file = root / "data/samples/d.parquet"
     write_table(samples_file, samples, SAMPLES, Origin("d", "samples", "{}", 1))
-    predict_dataset(
-        checkpoint=checkpoint,
-        samples=samples_file,
-        data=root / "data",
-        split="test",
-        output=root / "predictions.parquet",
-        device="cpu",
-    )
+    predict_on_cpu(trained, samples_file)
     return root
 
 
@@ -145,7 +131,7 @@ def done(project, files, tmp_path_factory):
 
 
 def test_a_video_gets_the_scores_of_the_pipeline(project, done):
-    predicted = read_table(project / "predictions.parquet").to_pandas()
+    predicted = read_table(project / "results/mine/seed4/predictions/d.parquet").to_pandas()
     assert len(predicted) == 8, "four frames of each video hold a face"
     found = {file["path"].rpartition("/")[2]: file for file in done.json["files"]}
     for name in ("one", "two"):
