@@ -7,14 +7,12 @@ import dataclasses
 import json
 import math
 import re
-import subprocess
-import sys
 
 import pyarrow.compute as pc
 import pytest
 import yaml
 from short_run import predict_on_cpu, train_on_cpu
-from small_run import ROOT
+from small_run import ROOT, start_snakemake
 from snakemake.utils import update_config
 
 from detectors.registry import detector_class
@@ -86,25 +84,14 @@ def trained_experiments() -> list:
 @pytest.mark.parametrize("study", STUDIES, ids=lambda path: path.stem)
 def test_a_study_is_planned_whole(study, tmp_path):
     check_config(with_study(study))
-    (tmp_path / "config.yaml").write_text(yaml.safe_dump(user_config()))
     experiments = yaml.safe_load(study.read_text())["experiments"]
-    # as docs/studies.md has it: the study on top of the user's config.yaml
-    done = subprocess.run(
-        [
-            *(sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), "--directory", str(tmp_path)),
-            *("--configfile", str(study), "--workflow-profile", str(ROOT / "profiles/default"), "--cores", "2"),
-            *("--dry-run", "--printshellcmds"),
-            *(f"results/{name}/eval.csv" for name in experiments),
-        ],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    printed = done.stdout + done.stderr
-    assert done.returncode == 0, printed[-3000:]
+    # as docs/studies.md has it: the study on top of the user's config.yaml; of several --configfile the last counts
+    options = ["--configfile", str(study), "--dry-run", "--printshellcmds"]
+    targets = [f"results/{name}/eval.csv" for name in experiments]
+    done = start_snakemake(tmp_path, *options, *targets, config=user_config())
+    assert done.returncode == 0, done.stdout[-3000:]
     for name, experiment in experiments.items():
-        trainings = re.findall(rf"python -m detectors\.train --experiment {re.escape(name)} ", printed)
+        trainings = re.findall(rf"python -m detectors\.train --experiment {re.escape(name)} ", done.stdout)
         assert len(trainings) == (len(experiment["seeds"]) if "detector" in experiment else 0), name
 
 
