@@ -46,8 +46,11 @@ def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[De
         checkpoint = torch.load(path, map_location="cpu", weights_only=True)
         state = checkpoint.pop("state_dict")
         family, methods = detector_class(checkpoint["detector"]), checkpoint["methods"]
-    except (OSError, RuntimeError, KeyError, EOFError, pickle.UnpicklingError) as error:
+    except OSError as error:
         raise UserError(f"cannot read the detector {path}: {brief(error)}. Train it again") from error
+    except (RuntimeError, KeyError, TypeError, AttributeError, EOFError, pickle.UnpicklingError) as error:
+        # PyTorch's own words advise to run what the file says
+        raise UserError(f"cannot read the detector {path}: it is no detector, or not whole. Train it again") from error
     settings = load_settings(family.Settings, checkpoint["settings"])
     if isinstance(settings, NetworkSettings):
         # the weights come from the file: nothing may be fetched for them
