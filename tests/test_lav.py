@@ -10,14 +10,13 @@ import pytest
 import torch
 from short_run import TRAINED_ON, in_domain_video_aucs, last_checkpoint, same_weights, train_on_cpu
 from sklearn.metrics import roc_auc_score
-from tiny_batches import learn, random_images, untaught
+from tiny_batches import checked_batch, learn, random_images, untaught
 from tiny_masks import add_landmarks_and_masks, face_landmarks
 from tiny_store import BOX, CROP_X, CROP_Y, make_store
 
 from detectors.augmentation import CHAINS, Chain
 from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
-from detectors.data.loader import make_loader
 from detectors.data.samples import Samples
 from detectors.data.split import split_for_training
 from detectors.families.lav.detector import (
@@ -299,13 +298,7 @@ def test_the_chains_of_lav_move_the_face_before_it_is_cut_alone(name):
 def test_items_depend_on_seed_epoch_and_index_alone(store):
     _, crops = training_crops(store, augmentation="ucf", size=48)
     items = [(2, index) for index in range(6)]
-    batch = crops.__getitems__(items)
-    for position, item in enumerate(items):
-        for name, value in crops[item].items():
-            assert torch.equal(value, batch[name][position])
-    loaded = [next(iter(make_loader(crops, batch_size=6, workers=n, sampler=items))) for n in (0, 1)]
-    for other in loaded:
-        assert all(torch.equal(other[name], batch[name]) for name in batch)
+    batch = checked_batch(crops, items)
     other_seed = training_crops(store, augmentation="ucf", size=48, seed=6)[1].__getitems__(items)
     assert not torch.equal(other_seed["image"], batch["image"])
 
