@@ -41,6 +41,8 @@ from preprocess.loose_files import FileFaces, StageSettings, find_faces, list_fi
 from preprocess.settings import load_settings, settings_json
 from preprocess.store import read_table
 
+# where the project keeps experiments that are not in config.yaml
+STUDIES = Path("config/studies")
 _FACE_COLUMNS = ["video_id", "frame_index", "pts_seconds", "track_id", *BOX_COLUMNS]
 
 
@@ -119,6 +121,29 @@ def read_configs(paths: Sequence[Path]) -> dict:
     for path in paths:
         config = _laid_over(config, read_config(path))
     return config
+
+
+def experiment_block(name: str, config: dict, paths: Sequence[Path]) -> dict:
+    """What a config says of an experiment: its evaluation's threshold and aggregation stand nowhere else.
+
+    Args:
+        name: Of the experiment.
+        config: The config.
+        paths: The files that it was read from.
+
+    Raises:
+        UserError: Nothing; the message names the study that has the experiment, if one of the project's has.
+    """
+    experiments = config.get("experiments") or {}
+    if name in experiments:
+        return experiments[name]
+    studies = [path for path in sorted(STUDIES.glob("*.yaml")) if name in read_config(path).get("experiments", {})]
+    way_out = "".join(f" --config {path}" for path in [*paths, *studies[:1]])
+    hint = f"{studies[0]} has it: add{way_out}" if studies else "--config names another config"
+    raise UserError(
+        f"{name!r} is neither a checkpoint nor an experiment of {', '.join(map(str, paths))} (experiments there: "
+        f"{', '.join(sorted(experiments)) or 'none'}); {hint}"
+    )
 
 
 def _laid_over(below: dict, above: dict) -> dict:
@@ -212,8 +237,9 @@ def main() -> None:
     config, block = {}, {}
     is_checkpoint = Path(args.detector).is_file() or Path(args.detector).suffix == ".ckpt"
     if args.config or args.like or not is_checkpoint:
-        config = read_configs(args.config or [Path("config.yaml")])
-        block = config.get("experiments", {}).get(args.detector, {})
+        paths = args.config or [Path("config.yaml")]
+        config = read_configs(paths)
+        block = {} if is_checkpoint else experiment_block(args.detector, config, paths)
     members = block.get("ensemble", ())
     seeds = find_seeds(args.detector, args.results, args.seed, all_seeds=args.all_seeds, members=members)
     changes = {"frames": args.frames, "faces": args.faces, "crops": args.crops}

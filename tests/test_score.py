@@ -24,7 +24,7 @@ from tiny_store import make_store
 
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.temporal import Temporal, TemporalSettings
-from detectors.score import main, read_configs, score_faces, stage_settings
+from detectors.score import experiment_block, main, read_configs, score_faces, stage_settings
 from detectors.scoring.annotate import DrawnTrack, draw_tracks
 from detectors.scoring.scores import verdicts
 from detectors.scoring.trained import TrainedSeed, choose_threshold, find_seeds
@@ -287,6 +287,25 @@ def test_the_threshold_is_that_of_the_validation_file_for_the_aggregation_or_of_
     ]
     write_predictions(of_seed.validation, rows, stage="validate", split="val")
     assert 0.3 < choose_threshold([of_seed], trained, "mean") <= 0.6
+
+
+def test_an_experiment_of_a_study_is_not_scored_without_what_the_study_says_of_it(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = Path("config/studies/choices.yaml")
+    study.parent.mkdir(parents=True)
+    block = {"evaluate": {"threshold": 0.6}}
+    study.write_text(yaml.safe_dump({"experiments": {"ours": block}}))
+    config = Path("config.yaml")
+    config.write_text(yaml.safe_dump({"experiments": {"mine": {}}}))
+    with pytest.raises(
+        UserError,
+        match=r"'ours' is neither .* \(experiments there: mine\); config/studies/choices.yaml has it: "
+        r"add --config config.yaml --config config/studies/choices.yaml$",
+    ):
+        experiment_block("ours", read_configs([config]), [config])
+    assert experiment_block("ours", read_configs([config, study]), [config, study]) == block
+    with pytest.raises(UserError, match=r"'yours' is neither .*; --config names another config$"):
+        experiment_block("yours", read_configs([config, study]), [config, study])
 
 
 def test_configs_are_laid_one_on_the_other(tmp_path):
