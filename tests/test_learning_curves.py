@@ -29,6 +29,7 @@ def summaries(tmp_path):
             "seconds": [1.0, 1.0, 1.0],
             "train/common": [0.9, 0.8, 0.7],
             "train/total": [2.0, 1.5, 1.0 - seed / 10],
+            "val/frame_log_loss": [0.8, 0.7, 0.6],
             "val/frame_auc": [0.5, 0.6, 0.7],
             "val/video_auc": [0.5, 0.8, 0.6],
             "val/selection": [0.5, 0.8, 0.6],
@@ -38,15 +39,16 @@ def summaries(tmp_path):
     return [write_training(tmp_path / f"seed{seed}", seed, 1.0, history) for seed, history in enumerate(histories)]
 
 
-def test_there_is_a_panel_for_each_loss_and_auc_and_a_line_for_each_seed(summaries):
+def test_there_is_a_panel_for_each_loss_and_metric_and_a_line_for_each_seed(summaries):
     figure = draw_learning_curves([read_training(path) for path in summaries])
     assert [axes.get_title() for axes in figure.axes] == [
         "training loss: total",
         "training loss: common",
+        "validation frame log loss",
         "validation frame AUC",
         "validation video AUC",
     ]
-    total, video_auc = figure.axes[0], figure.axes[3]
+    total, video_auc = figure.axes[0], figure.axes[4]
     curves = [line for line in total.lines if len(line.get_xdata()) > 1]
     assert [list(line.get_ydata()) for line in curves] == [[2, 1.5, 1], [2, 1.5, 0.9]]
     assert [list(line.get_xdata()) for line in curves] == [[1, 2, 3]] * 2, "epochs are counted from 1 for a reader"

@@ -1,7 +1,8 @@
 """Draw how the seeds of an experiment learned: `python -m detectors.figures.learning_curves --help`.
 
-Reads the history that each training of a network leaves in `logs/metrics.csv`: a panel for each loss term, then the
-validation AUC at frame and at video level; a line per seed, and a dot where the epoch lies that was kept.
+Reads the history that each training of a network leaves in `logs/metrics.csv`: a panel for each loss term, then
+log loss and AUC of the validation data at frame and at video level. Each seed has a line, with a dot at the epoch that
+was kept.
 """
 
 from __future__ import annotations
@@ -19,11 +20,16 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
+from detectors.evaluation.runs import LEVELS
 from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels, write_figure
 from preprocess.cli import UserError, run_command
 
 LOSS_PREFIX, TOTAL = "train/", "train/total"
-AUCS = {"val/frame_auc": "validation frame AUC", "val/video_auc": "validation video AUC"}
+VALIDATION = {
+    f"val/{level}_{metric}": f"validation {level} {name}"
+    for metric, name in (("log_loss", "log loss"), ("auc", "AUC"))
+    for level in LEVELS
+}
 _LINE_STYLES = ("-", DASHED, ":")
 _DOT = {"marker": "o", "markersize": 4.5, "linestyle": "none"}
 
@@ -64,7 +70,7 @@ def read_training(summary: Path) -> Training:
 
 
 def draw_learning_curves(trainings: Sequence[Training]) -> Figure:
-    """A panel per loss term and per validation AUC, with a line per seed; the epochs that were kept have a dot."""
+    """A panel per loss term and validation metric, with a line per seed; the epochs that were kept have a dot."""
     trained = [training for training in trainings if len(training.history)]
     columns = _columns(trained)
     if not columns:
@@ -82,8 +88,8 @@ def draw_learning_curves(trainings: Sequence[Training]) -> Figure:
             handles[f"seed {training.seed}"] = line
             best = training.history["epoch"] == training.best_epoch
             axes.plot(epochs[best], values[best], color=colour, **_DOT)
-        axes.set_title(AUCS.get(column) or f"training loss: {column.removeprefix(LOSS_PREFIX)}")
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5))
+        axes.set_title(VALIDATION.get(column) or f"training loss: {column.removeprefix(LOSS_PREFIX)}")
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True, nbins=5, min_n_ticks=1))
         axes.margins(x=0.05)
     handles["epoch that was kept"] = Line2D([], [], color=GREY, **_DOT)
     figure.legend(handles.values(), handles, loc="outside lower center", ncols=min(6, len(handles)))
@@ -94,13 +100,13 @@ def draw_learning_curves(trainings: Sequence[Training]) -> Figure:
 
 
 def _columns(trainings: Sequence[Training]) -> list[str]:
-    """Columns to draw: losses in the order of the history, the total first, then the AUCs that are defined."""
+    """Columns to draw: losses in the order of the history, the total first, then the metrics that are defined."""
     names = list(dict.fromkeys(name for training in trainings for name in training.history))
     losses = [name for name in names if name.startswith(LOSS_PREFIX)]
     losses.sort(key=lambda name: name != TOTAL)
     defined = [
         name
-        for name in AUCS
+        for name in VALIDATION
         if any(not math.isnan(value) for training in trainings for value in training.history.get(name, []))
     ]
     return [*losses, *defined]
