@@ -95,7 +95,7 @@ def test_a_crop_of_the_store_finds_itself(store, tmp_path, distance):
     assert cv2.imread(str(tmp_path / "found/001.png")).shape == (80, 80, 3)
 
 
-def test_vectors_of_a_store_are_kept_until_something_changes(store, monkeypatch):
+def test_vectors_of_a_store_are_kept_until_something_changes(store):
     samples, data, _ = store
     calls = []
     vectors = ImageVectors("sift")

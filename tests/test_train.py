@@ -145,7 +145,7 @@ def test_other_settings_start_anew(store, tmp_path, caplog):
     assert summary["settings"]["learning_rate"] == 1e-3
 
 
-def test_summary_tells_what_was_trained(store, undisturbed):
+def test_summary_tells_what_was_trained(undisturbed):
     summary = json.loads((undisturbed / "summary.json").read_text())
     assert summary["settings"]["margin"] == 0.15  # defaults too
     assert summary["seed"] == 3
