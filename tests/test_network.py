@@ -162,10 +162,10 @@ def few(store):
     return settings, samples[train], samples[val[:-1]]
 
 
-def fit(few, data, logs, devices, **settings):
+def fit(few, data, logs, devices):
     options, train, val = few
     torch.manual_seed(0)
-    detector = Classifier(ClassifierSettings(**options | settings), ["real", "swap"])
+    detector = Classifier(ClassifierSettings(**options, gpus=len(devices)), ["real", "swap"])
     return detector, detector.fit(Training(train, val, data, logs, 0, devices[0], 0, None, devices[1:]))
 
 
