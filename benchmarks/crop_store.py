@@ -46,7 +46,7 @@ from matplotlib.ticker import FixedLocator, NullLocator
 from PIL import Image
 from torch.utils.data import DataLoader, Dataset
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
 from detectors.data.samples import Samples, TextColumn
 from detectors.data.scoring_set import FaceCrops

@@ -10,7 +10,7 @@ from typing import ClassVar
 import numpy as np
 from torch import Tensor, nn
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import FaceCrops, ScoringSet
 from detectors.settings import DetectorSettings

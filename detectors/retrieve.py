@@ -22,8 +22,8 @@ import pyarrow as pa
 import torch
 from matplotlib.figure import Figure
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import default_workers, to_tensor
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import FaceCrops

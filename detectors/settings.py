@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from detectors.augmentation import CHAINS
-from detectors.crop_window import SHAPES
+from detectors.data.augmentation import CHAINS
+from detectors.data.crop_window import SHAPES
 from preprocess.margin import MARGIN
 from preprocess.settings import setting
 

@@ -6,10 +6,10 @@ import pytest
 from conftest import run_program
 from tiny_store import make_store
 
-from detectors import augmentation
-from detectors.augmentation import CHAINS, Chain, Step, add_noise, change_contrast, jpeg, read_augmented
-from detectors.crop_window import CropWindow, Geometry
+from detectors.data import augmentation
+from detectors.data.augmentation import CHAINS, Chain, Step, add_noise, change_contrast, jpeg, read_augmented
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow, Geometry
 from detectors.data.samples import Samples
 
 N_DRAWS = 600

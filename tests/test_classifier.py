@@ -14,12 +14,12 @@ from short_run import frame_auc, in_domain_video_aucs, predict_on_cpu, train_on_
 from tiny_batches import checked_batch, learn, random_images, untaught
 from tiny_store import make_store
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
+from detectors.data.labelled_crops import LabelledCrops
 from detectors.data.samples import Samples
 from detectors.data.split import split_for_training
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.spsl import Spsl, SpslSettings, phase_image
-from detectors.labelled_crops import LabelledCrops
 from detectors.networks.backbones import ClassificationNetwork, add_input_channel
 from detectors.networks.losses import cross_entropy, focal_loss
 from detectors.registry import load_detector

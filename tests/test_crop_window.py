@@ -4,7 +4,7 @@ import cv2
 import numpy as np
 import pytest
 
-from detectors.crop_window import CropWindow, Geometry
+from detectors.data.crop_window import CropWindow, Geometry
 from preprocess.cli import UserError
 
 # a stored crop of 100 x 120 px whose pixels are those of the frame

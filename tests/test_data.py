@@ -10,7 +10,7 @@ import torch
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 from torch.utils.data import Dataset, default_collate
 
-from detectors.crop_window import CropWindow, Geometry
+from detectors.data.crop_window import CropWindow, Geometry
 from detectors.data.loader import EpochSampler, make_loader, to_tensor
 from detectors.data.pairs import RealFakePairs
 from detectors.data.samples import Samples, training_methods

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from tiny_store import make_store
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import StoredCrops
+from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import FaceCrops
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, DistortedCrops, compress_clip

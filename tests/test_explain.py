@@ -13,7 +13,7 @@ from short_run import predict_on_cpu, save_untrained
 from tiny_masks import add_landmarks_and_masks
 from tiny_store import make_store
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
 from detectors.detector import Detector
 from detectors.explain import Faces, explain, heat_over, show_location

@@ -14,9 +14,11 @@ from tiny_batches import checked_batch, learn, random_images, untaught
 from tiny_masks import add_landmarks_and_masks, face_landmarks
 from tiny_store import BOX, CROP_X, CROP_Y, make_store
 
-from detectors.augmentation import CHAINS, Chain
-from detectors.crop_window import CropWindow
+from detectors.data.augmentation import CHAINS, Chain
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
+from detectors.data.landmarks import read_landmarks
+from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, MaskStore, patches_of_mask
 from detectors.data.samples import Samples
 from detectors.data.split import split_for_training
 from detectors.families.lav.detector import (
@@ -32,8 +34,6 @@ from detectors.families.lav.detector import (
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.families.lav.srm import TRUNCATION, SrmFilter, srm_kernels
 from detectors.figures.map_sheets import intersection_over_union, locate_faces
-from detectors.landmarks import read_landmarks
-from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, MaskStore, patches_of_mask
 from detectors.registry import load_detector
 from preprocess.cli import UserError
 from preprocess.masks import CropMasks, write_masks

@@ -13,7 +13,7 @@ from lightning.pytorch.loggers import TensorBoardLogger
 from tiny_masks import add_landmarks_and_masks
 from tiny_store import make_store
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
 from detectors.detector import Training
 from detectors.families.classifier import Classifier, ClassifierSettings

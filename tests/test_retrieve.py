@@ -10,8 +10,8 @@ import torch
 from conftest import run_program
 from tiny_store import make_store
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import to_tensor
 from detectors.data.samples import Samples
 from detectors.image_vectors import ImageVectors, corner_descriptors, distances

@@ -16,7 +16,7 @@ from tiny_batches import learn, random_images, untaught
 from tiny_masks import add_landmarks
 from tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import make_loader
 from detectors.data.samples import Samples
 from detectors.families.sbi import detector as sbi

@@ -13,7 +13,7 @@ from tiny_batches import checked_batch, learn, untaught
 from tiny_store import make_store
 from torch import nn
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
 from detectors.data.split import split_for_training
 from detectors.families.clips import LabelledClips, TrackClips, Tracks, n_frames_of

@@ -210,7 +210,9 @@ def test_a_detector_runs_no_code_when_it_is_loaded(tmp_path, mark, raw):
         path.write_bytes(pickle.dumps({"state_dict": Evil(mark)}))
     else:
         torch.save({"detector": "ucf", "state_dict": {}, "methods": Evil(mark)}, path)
-    with pytest.raises(UserError, match="cannot read the detector .*: it is no detector, or not whole. Train it again$"):
+    with pytest.raises(
+        UserError, match=r"cannot read the detector .*: it is no detector, or not whole\. Train it again$"
+    ):
         load_detector(path)
     assert not mark.exists()
 

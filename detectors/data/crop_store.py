@@ -10,8 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from detectors.augmentation import CHAINS, read_augmented
-from detectors.crop_window import CropWindow
+from detectors.data.augmentation import CHAINS, read_augmented
+from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
 from preprocess.crop_file import CropRows
 

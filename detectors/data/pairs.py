@@ -8,8 +8,8 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import new_images, split_planes, to_tensor
 from detectors.data.samples import Samples, reals_and_fakes
 

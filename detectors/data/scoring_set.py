@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
 from detectors.data.samples import Samples
 from preprocess.cli import progress

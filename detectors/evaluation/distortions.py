@@ -16,7 +16,7 @@ import av
 import cv2
 import numpy as np
 
-from detectors.augmentation import add_noise, change_contrast, jpeg
+from detectors.data.augmentation import add_noise, change_contrast, jpeg
 from detectors.data.samples import Samples
 from preprocess.shards import stable_hash
 

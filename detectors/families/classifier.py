@@ -11,8 +11,8 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from detectors.data.labelled_crops import BALANCES, LabelledCrops
 from detectors.data.samples import Samples
-from detectors.labelled_crops import BALANCES, LabelledCrops
 from detectors.network import NetworkDetector
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.losses import cross_entropy, focal_loss

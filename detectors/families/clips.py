@@ -13,12 +13,12 @@ import torch
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
+from detectors.data.labelled_crops import BalancedDraws
 from detectors.data.loader import new_images, split_planes
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import ScoringSet
-from detectors.labelled_crops import BalancedDraws
 
 # first word of a seed: which choice the generator is for
 _AUGMENT = 21

@@ -15,13 +15,13 @@ import torch
 from lightning.pytorch.loggers import TensorBoardLogger
 from matplotlib.figure import Figure
 
-from detectors.crop_window import CropWindow
 from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import to_tensor
+from detectors.data.masked_crops import MaskStore, patches_of_mask
 from detectors.data.samples import Samples
 from detectors.detector import Detector, Training
 from detectors.figures.style import bare, in_style
-from detectors.masked_crops import MaskStore, patches_of_mask
 from preprocess.store import atomic_path
 
 # Faces of a sheet.

@@ -20,12 +20,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
+from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops, patches_of_mask
 from detectors.data.samples import Samples
 from detectors.families.classifier import ClassifierSettings
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.families.lav.srm import SrmFilter
 from detectors.families.lav.stages import StagedBackbone
-from detectors.masked_crops import AUGMENTATIONS, MaskedCrops, patches_of_mask
 from detectors.network import NetworkDetector
 from detectors.settings import NetworkSettings
 from preprocess.settings import other_default, setting

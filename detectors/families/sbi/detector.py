@@ -21,8 +21,9 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detectors.crop_window import CropWindow, Geometry
 from detectors.data.crop_store import StoredCrops
+from detectors.data.crop_window import CropWindow, Geometry
+from detectors.data.landmarks import read_landmarks
 from detectors.data.loader import new_images, split_planes
 from detectors.data.samples import Samples
 from detectors.evaluation.aggregation import MAX_THEN_MEAN
@@ -35,7 +36,6 @@ from detectors.families.sbi.self_blending import (
     self_blend,
     stack_parameters,
 )
-from detectors.landmarks import read_landmarks
 from detectors.network import NetworkDetector
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.settings import NetworkSettings

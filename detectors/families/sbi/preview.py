@@ -13,7 +13,7 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 
-from detectors.crop_window import CropWindow
+from detectors.data.crop_window import CropWindow
 from detectors.data.loader import EpochSampler
 from detectors.data.samples import Samples
 from detectors.families.sbi.detector import FacesToBlend, SbiSettings, blend_batch

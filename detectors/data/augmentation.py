@@ -7,7 +7,7 @@ JPEG that are turned look different from a turned face with straight blocks. Wha
 
 What a chain does is told in docs/detectors.md; a picture of it:
 
-    python -m detectors.augmentation chains.png --crops data/crops/<dataset>/0000.h5
+    python -m detectors.data.augmentation chains.png --crops data/crops/<dataset>/0000.h5
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from detectors.crop_window import AS_IT_IS, SHAPES, CropWindow, Geometry
+from detectors.data.crop_window import AS_IT_IS, SHAPES, CropWindow, Geometry
 from preprocess.cli import UserError, run_command
 from preprocess.crop_file import CropReader
 from preprocess.store import atomic_path
@@ -309,7 +309,7 @@ def draw_sheet(
 def main() -> None:
     """Command line: a picture of what every chain does to one face."""
     parser = argparse.ArgumentParser(
-        prog="python -m detectors.augmentation", description="Draw what every chain does to one face."
+        prog="python -m detectors.data.augmentation", description="Draw what every chain does to one face."
     )
     parser.add_argument("output", type=Path, help="PNG file to write")
     parser.add_argument("--crops", required=True, type=Path, help="crops file of a shard (HDF5)")

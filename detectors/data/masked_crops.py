@@ -12,13 +12,13 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from detectors.augmentation import CHAINS
-from detectors.crop_window import CropWindow, Geometry
+from detectors.data.augmentation import CHAINS
 from detectors.data.crop_store import CropStore, OpenFiles
+from detectors.data.crop_window import CropWindow, Geometry
+from detectors.data.labelled_crops import BalancedDraws
+from detectors.data.landmarks import read_landmarks
 from detectors.data.loader import new_images, split_planes
 from detectors.data.samples import Samples
-from detectors.labelled_crops import BalancedDraws
-from detectors.landmarks import read_landmarks
 from preprocess.cli import UserError
 
 # Chains that move the face only before it is cut, where its mask and its landmarks can follow.
