@@ -298,6 +298,8 @@ def test_the_default_classifiers_are_the_studies():
 
 ELA_CNN = {"backbone": "resnet10t", "backbone_stride": 8, "pretrained": False, "size": 112, "learning_rate": 1e-3}
 ELA_CNN |= {"epochs": 8, "samples_per_epoch": 800, "augmentation": "none", "balance": "label"}
+# at a constant rate the validation AUC fell to 0.3 and rose to 0.9 from one epoch to the next
+ELA_CNN |= {"schedule": "cosine"}
 # near the size of the stored faces
 SHARP = {"size": 112, "margin": 0.0, "vectors_per_crop": 30}
 
