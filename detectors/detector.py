@@ -102,11 +102,6 @@ class Detector(nn.Module, ABC):
             UserError: The samples do not hold what this detector learns from.
         """
 
-    @classmethod
-    def items(cls, samples: Samples) -> np.ndarray:
-        """(N,) int64: the item that each of N samples is scored in, counted from 0; each its own unless overridden."""
-        return np.arange(len(samples))
-
     def scoring_set(self, samples: Samples, data: Path) -> ScoringSet:
         """What `score` reads of samples, as they are.
 

@@ -26,7 +26,7 @@ import torch
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples, training_methods
 from detectors.data.split import draw_rows, split_for_training
-from detectors.detector import Detector, Training
+from detectors.detector import Training
 from detectors.evaluation.runs import equal_error_thresholds
 from detectors.families import FAMILIES
 from detectors.predict import SAMPLE_COLUMNS, predictions_origin
@@ -91,8 +91,8 @@ def train_detector(
         workers = default_workers(threads, devices[0])
     torch.set_num_threads(options.cpu_threads)
     table = Samples.read(samples)
-    train_rows, val_rows = _training_and_validation(table, family, options, seed)
-    train_samples, val_samples = table[train_rows], table[val_rows]
+    train_rows, val_rows = _training_and_validation(table, options.val_share)
+    train_samples = table[train_rows]
     methods = training_methods(train_samples)
 
     fingerprint = {
@@ -106,6 +106,11 @@ def train_detector(
 
     L.seed_everything(seed, workers=True, verbose=False)
     model = family(options, methods)
+    # thinned clips would be no measure of whole ones
+    items = model.scoring_set(table[val_rows], data).item_of_sample
+    val_rows = draw_rows(val_rows, items, options.val_samples, seed)
+    val_samples = table[val_rows]
+    _warn_of_one_class(val_samples)
     fitted = model.fit(
         Training(train_samples, val_samples, data, logs, seed, devices[0], workers, resume_from, devices[1:])
     )
@@ -164,11 +169,9 @@ def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, f
     return {level: _or_none(value) for level, value in thresholds.items()}
 
 
-def _training_and_validation(
-    samples: Samples, family: type[Detector], settings: DetectorSettings, seed: int
-) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the samples to train on, and those drawn to validate on."""
-    train_rows, val_rows = split_for_training(samples, settings.val_share)
+def _training_and_validation(samples: Samples, val_share: float) -> tuple[np.ndarray, np.ndarray]:
+    """Rows of the samples to train on, and those to validate on."""
+    train_rows, val_rows = split_for_training(samples, val_share)
     if not len(train_rows):
         found = ", ".join(f"{split} {int(samples.split.equals(split).sum())}" for split in samples.split.names)
         raise UserError(
@@ -178,9 +181,10 @@ def _training_and_validation(
     for code in np.unique(samples.dataset.codes):
         if not (samples.dataset.codes[train_rows] == code).any():
             log.warning("data set %s has no samples to train on", samples.dataset.names[code])
-    # thinned clips would be no measure of whole ones
-    val_rows = draw_rows(val_rows, family.items(samples[val_rows]), settings.val_samples, seed)
-    val = samples[val_rows]
+    return train_rows, val_rows
+
+
+def _warn_of_one_class(val: Samples) -> None:
     if len(np.unique(val.label)) < 2:
         log.warning(
             "the validation samples hold %d real and %d fake crops: the last epoch is kept instead of the best, and "
@@ -188,7 +192,6 @@ def _training_and_validation(
             int((val.label == 0).sum()),
             int((val.label == 1).sum()),
         )
-    return train_rows, val_rows
 
 
 def _prepare_checkpoints(folder: Path, fingerprint: dict) -> Path | None:

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import pack_padded_sequence
@@ -22,7 +21,7 @@ from torch.utils.data import Dataset
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import ScoringSet
 from detectors.families.classifier import Classifier, ClassifierSettings
-from detectors.families.clips import LabelledClips, TrackClips, Tracks, n_frames_of
+from detectors.families.clips import LabelledClips, TrackClips, n_frames_of
 from detectors.networks.backbones import VectorNetwork
 from detectors.settings import NetworkSettings
 from preprocess.settings import other_default, setting
@@ -131,10 +130,6 @@ class Temporal(Classifier):
             augmentation=self.settings.augmentation,
             balance=self.settings.balance,
         )
-
-    @classmethod
-    def items(cls, samples: Samples) -> np.ndarray:
-        return Tracks(samples).track_of_sample
 
     def scoring_set(self, samples: Samples, data: Path) -> ScoringSet:
         return TrackClips(data / "crops", samples, self.window, self.settings.n_frames)
