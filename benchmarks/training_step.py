@@ -114,14 +114,12 @@ def _peak_bytes(name: str, samples: Samples, args: argparse.Namespace, way: dict
     """GPU memory that a training in one way takes at its peak, with no other there; 0 on a CPU."""
     if device == "cpu":
         return 0
-    run = _Steps(name, samples, args, way, device)
-    run.warm_up()
-    del run
-    peak = torch.cuda.max_memory_allocated(device)
+    # what trained before, in another way or another detector, goes first
     gc.collect()
     torch.cuda.empty_cache()
     torch.cuda.reset_peak_memory_stats(device)
-    return peak
+    _Steps(name, samples, args, way, device).warm_up()
+    return torch.cuda.max_memory_allocated(device)
 
 
 class _Steps:
