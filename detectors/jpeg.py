@@ -8,6 +8,7 @@ K, scaled by quality as the Independent JPEG Group's library does; chroma comes 
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator, Sequence
 
@@ -86,10 +87,15 @@ def constant(values: Sequence | np.ndarray, device: torch.device) -> Tensor:
 
 def cosine_matrix(n: int, device: torch.device) -> Tensor:
     """(n, n) float32, orthonormal cosine transform of n values (type II): row k holds the cosine of frequency k."""
+    return constant(_cosines(n), device)
+
+
+@functools.cache
+def _cosines(n: int) -> np.ndarray:
     frequency, place = np.arange(n)[:, None], np.arange(n)
     cosines = np.cos(np.pi * (2 * place + 1) * frequency / (2 * n)) * math.sqrt(2 / n)
     cosines[0] /= math.sqrt(2)
-    return constant(cosines, device)
+    return cosines
 
 
 def _round(values: Tensor) -> Tensor:
