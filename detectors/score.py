@@ -137,7 +137,7 @@ def experiment_block(name: str, config: dict, paths: Sequence[Path]) -> dict:
     experiments = config.get("experiments") or {}
     if name in experiments:
         return experiments[name]
-    studies = [path for path in sorted(STUDIES.glob("*.yaml")) if name in read_config(path).get("experiments", {})]
+    studies = [path for path in sorted(STUDIES.glob("*.yaml")) if name in (read_config(path).get("experiments") or {})]
     way_out = "".join(f" --config {path}" for path in [*paths, *studies[:1]])
     hint = f"{studies[0]} has it: add{way_out}" if studies else "--config names another config"
     raise UserError(

@@ -150,13 +150,13 @@ def _defaults(schema: dict, name: str) -> dict:
 
 
 def _schema_mistakes(config: dict) -> list[str]:
-    validator = jsonschema.Draft202012Validator(read_schema())
     # YAML reads {threshold: 0,5} as two keys, the second a number, which a schema cannot look at
     if numbers := list(_other_keys(config)):
         return [
             f"{path}: found the key {key!r}, which is no text; quote a name, write decimals as 0.5"
             for path, key in numbers
         ]
+    validator = jsonschema.Draft202012Validator(read_schema())
     errors = sorted(validator.iter_errors(config), key=lambda error: [str(part) for part in error.absolute_path])
     return [_describe(error) for error in errors]
 
