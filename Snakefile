@@ -20,9 +20,11 @@ report: "workflow/report/workflow.rst"
 sys.path.insert(0, workflow.basedir)
 
 from detectors.families import FAMILIES
-from preprocess import cli, run_guard, system_errors, versions
-from preprocess.cli import UserError
-from preprocess.config import (
+from preprocess.running import cli, system_errors
+from preprocess.store import versions
+from workflow import run_guard
+from preprocess.running.cli import UserError
+from workflow.config import (
     check_config,
     evaluate_settings,
     experiment_settings,
@@ -30,7 +32,7 @@ from preprocess.config import (
     resolve_experiments,
     robustness_settings,
 )
-from preprocess.settings import settings_json
+from preprocess.running.settings import settings_json
 
 shell.prefix(
     system_errors.shell_prefix(

@@ -50,9 +50,17 @@ from detectors.data.crop_window import CropWindow
 from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
 from detectors.data.samples import Samples, TextColumn
 from detectors.data.scoring_set import FaceCrops
-from preprocess.crop_file import Crop, CropReader, CropRows, decode_crop, decode_png, encode_crop, write_crops
-from preprocess.schemas import SAMPLES
-from preprocess.store import Origin
+from preprocess.store.crop_file import (
+    Crop,
+    CropReader,
+    CropRows,
+    decode_crop,
+    decode_png,
+    encode_crop,
+    write_crops,
+)
+from preprocess.store.files import Origin
+from preprocess.store.schemas import SAMPLES
 
 try:
     import imagecodecs
@@ -219,7 +227,7 @@ def zstd_codecs() -> Iterator[Codec]:
         zstd = pa.Codec("zstd", compression_level=level)
 
         def pack_planes(image: np.ndarray, zstd: pa.Codec = zstd) -> bytes:
-            with patch("preprocess.crop_file._ZSTD", zstd):
+            with patch("preprocess.store.crop_file._ZSTD", zstd):
                 return encode_crop(image)
 
         yield Codec(STORED.replace("zstd 1 (the store)", f"zstd {level}"), "colour planes", pack_planes, decode_crop)
@@ -468,7 +476,7 @@ def print_parts(folder: Path, samples: Samples, files: list[str]) -> None:
     pngs = [(Path(files[row]).read_bytes(),) for row in rows]
     best: dict[str, float] = {}
     for _ in range(PASSES):
-        with patch("preprocess.crop_file.decode_crop", lambda encoded, size: encoded):
+        with patch("preprocess.store.crop_file.decode_crop", lambda encoded, size: encoded):
             finding, encoded = cpu_ms(read, items)
         whole = [(data, crop[0].shape[:2]) for (data, *_), crop in zip(encoded, crops, strict=True)]
         taken = {
@@ -500,7 +508,7 @@ def samples_per_cpu_second(stores: list[tuple[Dataset, LoaderOf, Codec]], worker
     for dataset, loader_of, codec in stores:
         order = np.random.default_rng(0).permutation(len(dataset)).tolist()
         # workers are forked by the first epoch and keep this decoder; it also warms files and cache
-        with patch("preprocess.crop_file.decode_crop", codec.decode):
+        with patch("preprocess.store.crop_file.decode_crop", codec.decode):
             loader = loader_of(dataset, workers, order)
             n_samples = sum(len(batch["row"]) for batch in loader)
         children = {child.pid for child in multiprocessing.active_children()} - before

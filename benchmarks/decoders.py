@@ -1,9 +1,9 @@
 """Compare ways to decode 32 evenly spaced frames of each video: `python benchmarks/decoders.py FOLDER`.
 
 The baseline is bare decoding: one forward pass with PyAV, in one thread, that decodes every frame up to the last
-wanted one and converts the wanted ones to RGB. Against it stand `preprocess.decode.read_frames`, the same with frames
-shrunk to 0.3 of their size, and decord. Ratios are of CPU-seconds, the least of seven rounds in which each takes its
-turn: other work on the machine only adds to them.
+wanted one and converts the wanted ones to RGB. Against it stand `preprocess.video.decode.read_frames`, the same with
+frames shrunk to 0.3 of their size, and decord. Ratios are of CPU-seconds, the least of seven rounds in which each takes
+its turn: other work on the machine only adds to them.
 
 For each file also: frames that the packets promise, frames that `read_frames` and decord return, how many frames at
 decord's end repeat the one before, whether the frames of `read_frames` equal those of decoding everything, for several
@@ -28,10 +28,10 @@ import cv2
 import decord
 import numpy as np
 
-from preprocess import decode
 from preprocess.frames import FramesSettings, sample_frames
-from preprocess.packet_roles import Role
-from preprocess.probe import ProbeError, frame_times, scan_packets
+from preprocess.video import decode
+from preprocess.video.packet_roles import Role
+from preprocess.video.probe import ProbeError, frame_times, scan_packets
 
 ROUNDS = 7
 SHRINKING = 0.3

@@ -19,12 +19,12 @@ import numpy as np
 import torch
 from facenet_pytorch import MTCNN
 
-from preprocess.decode import read_frames, read_image
-from preprocess.face_detector import FaceBoxes, FaceDetector
+from preprocess.face.detector import FaceBoxes, FaceDetector
+from preprocess.face.tracks import FaceTracker, box_iou
 from preprocess.faces import FacesSettings
 from preprocess.frames import FramesSettings, sample_frames
-from preprocess.probe import frame_times, probe_video
-from preprocess.tracks import FaceTracker, box_iou
+from preprocess.video.decode import read_frames, read_image
+from preprocess.video.probe import frame_times, probe_video
 
 SETTINGS = FacesSettings()
 # A box of one method is found by another when a box of that overlaps so much.

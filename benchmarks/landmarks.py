@@ -21,8 +21,8 @@ import dlib
 import numpy as np
 import torch
 
+from preprocess.face.shape_predictor import ShapePredictor, grey_values
 from preprocess.landmarks import landmark_rect
-from preprocess.shape_predictor import ShapePredictor, grey_values
 from preprocess.synthetic import render_portrait
 
 # points -> levels and depth of the trees; 500 trees a level

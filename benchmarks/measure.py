@@ -80,7 +80,7 @@ def stage_cost(
     cost = command_cost([*map(str, command), "--settings", json.dumps(settings.get(stage, {}))])
     if stage == "index":
         options = ["--index", output, "--n-shards", "1", "--output", lists.parent]
-        subprocess.run([sys.executable, "-m", "preprocess.shard_lists", *options], check=True)
+        subprocess.run([sys.executable, "-m", "preprocess.store.shard_lists", *options], check=True)
     return cost
 
 

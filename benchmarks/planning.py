@@ -23,8 +23,8 @@ from pathlib import Path
 
 import yaml
 
-from preprocess.config import resolve
-from preprocess.status import SHARD_STAGES
+from workflow.config import resolve
+from workflow.status import SHARD_STAGES
 
 ROOT = Path(__file__).parent.parent
 # layout, videos: DFDC with its public test set, FaceForensics++ with FaceShifter and DeepFakeDetection (c23), v2

@@ -25,8 +25,8 @@ import numpy as np
 import pyarrow.parquet as pq
 from measure import STAGES, own_cpu_seconds, stage_cost
 
-from preprocess.crop_file import CropReader
 from preprocess.frames import FramesSettings, sample_frames
+from preprocess.store.crop_file import CropReader
 from preprocess.synthetic import render_portrait
 
 N_FRAMES = 300

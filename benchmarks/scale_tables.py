@@ -2,7 +2,7 @@
 
 The files of the stages are generated, whole but without pixels: a data set `c` of 467 shards of 300 videos with 29 face
 crops each, 140,100 videos and 4,062,900 crops, of which some were lost on the way. The project's own programs then
-run on them in processes of their own: `preprocess.samples`, `preprocess.status`, `detectors.evaluate` on
+run on them in processes of their own: `preprocess.samples`, `workflow.status`, `detectors.evaluate` on
 generated scores of every sample, and the opening of the samples by training. The index runs on as many hard links to
 one tiny clip (`--index`), so that what it costs beside reading the videos shows.
 """
@@ -22,15 +22,16 @@ import pyarrow as pa
 import yaml
 from measure import command_cost
 
-from preprocess import versions
-from preprocess.config import resolve
-from preprocess.crop_file import Crop, write_crops
 from preprocess.masks import CropMasks, write_masks
-from preprocess.schemas import FACES, FRAMES, INDEX, LANDMARKS, NO_FACE, OK, PREDICTIONS, UNDECODED, UNREADABLE
-from preprocess.settings import settings_json
-from preprocess.shards import shard_names
-from preprocess.store import Origin, read_table, write_table
+from preprocess.running.settings import settings_json
+from preprocess.store import versions
+from preprocess.store.crop_file import Crop, write_crops
+from preprocess.store.files import Origin, read_table, write_table
+from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS, PREDICTIONS
+from preprocess.store.shards import shard_names
 from preprocess.synthetic.encode import write_video
+from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNREADABLE
+from workflow.config import resolve
 
 N_VIDEOS = 300  # a shard
 N_FRAMES = 32
@@ -204,7 +205,7 @@ def main() -> None:
     print("| what | wall s | CPU-s | peak MB |\n|---|---|---|---|")
     collect = ["--data", data, "--dataset", "c", "--n-shards", args.shards, "--output", samples, "--ledger", ledger]
     report("samples and ledger", [*python, "preprocess.samples", *collect])
-    report("status", [*python, "preprocess.status", "--config", work / "config.yaml", "--folder", work])
+    report("status", [*python, "workflow.status", "--config", work / "config.yaml", "--folder", work])
     opening = f"from detectors.data.samples import Samples; print(len(Samples.read(['{samples}'])))"
     report("opening the samples to train", [sys.executable, "-c", opening])
     make_predictions(samples, predictions)
@@ -226,7 +227,7 @@ def main() -> None:
         index += ["--settings", '{"label": "real"}', "--output", work / "indexed.parquet", "--workers", 2]
         report(f"index of {n_videos:,} tiny clips", [*python, "preprocess.index", *index])
         lists = ["--index", work / "indexed.parquet", "--n-shards", args.shards, "--output", work / "lists"]
-        report("cutting the index into lists", [*python, "preprocess.shard_lists", *lists])
+        report("cutting the index into lists", [*python, "preprocess.store.shard_lists", *lists])
 
 
 if __name__ == "__main__":

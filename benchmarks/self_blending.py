@@ -26,7 +26,7 @@ from detectors.families.sbi.self_blending import (
     self_blend,
     stack_parameters,
 )
-from preprocess.device import pick_device
+from preprocess.running.device import pick_device
 from preprocess.synthetic.geometry import template
 
 HSV_SHIFT = 0.3

@@ -24,10 +24,10 @@ import torch
 
 from detectors.data.loader import EpochSampler, default_workers, make_loader
 from detectors.data.samples import Samples, training_methods
-from detectors.network import NetworkDetector, prepare_to_compute
-from detectors.registry import detector_class
-from preprocess.device import pick_device
-from preprocess.settings import load_settings
+from detectors.families.registry import detector_class
+from detectors.networks.detector import NetworkDetector, prepare_to_compute
+from preprocess.running.device import pick_device
+from preprocess.running.settings import load_settings
 
 # Family and settings of each published size; weights are random, which costs the same time.
 PUBLISHED = {

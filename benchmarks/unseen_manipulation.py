@@ -21,11 +21,11 @@ import pyarrow.compute as pc
 from scipy import stats
 from sklearn.metrics import roc_auc_score
 
-from detectors.evaluation.aggregation import video_scores
+from detectors.measures.aggregation import video_scores
 from detectors.predict import predict_dataset
 from detectors.train import train_detector
-from preprocess.schemas import REAL, SAMPLES
-from preprocess.store import read_origin, read_table, write_table
+from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.schemas import REAL, SAMPLES
 
 # of the shipped demonstration: small networks that learn the rendered collections from nothing
 SHARED = {

@@ -16,12 +16,12 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 
-from detectors.evaluation.aggregation import common_aggregation
-from preprocess import versions
-from preprocess.cli import UserError, run_command
-from preprocess.schemas import DISTORTED_PREDICTIONS, PREDICTIONS
-from preprocess.settings import settings_json
-from preprocess.store import Origin, read_origin, read_table, write_table
+from detectors.measures.aggregation import common_aggregation
+from preprocess.running.cli import UserError, run_command
+from preprocess.running.settings import settings_json
+from preprocess.store import versions
+from preprocess.store.files import Origin, read_origin, read_table, write_table
+from preprocess.store.schemas import DISTORTED_PREDICTIONS, PREDICTIONS
 
 log = logging.getLogger("detectors")
 

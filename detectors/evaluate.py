@@ -18,16 +18,16 @@ from detectors.evaluation.eval_table import evaluate
 from detectors.evaluation.leakage import read_leaked
 from detectors.evaluation.outcomes import missing_videos, score_table, video_outcomes
 from detectors.evaluation.record import write_record
-from detectors.evaluation.runs import MEAN, STD, SUMMARIES, read_ledger, read_run
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, complete_runs
 from detectors.figures.experiment import draw_figures
 from detectors.figures.labels import interval_text
-from detectors.tables import decimals, text_table, write_csv_and_page
-from preprocess import versions
-from preprocess.cli import run_command
-from preprocess.schemas import VIDEO_SCORES
-from preprocess.settings import load_settings, settings_json
-from preprocess.store import Origin, write_table
+from detectors.figures.tables import decimals, text_table, write_csv_and_page
+from detectors.measures.runs import MEAN, STD, SUMMARIES, read_ledger, read_run
+from preprocess.running.cli import run_command
+from preprocess.running.settings import load_settings, settings_json
+from preprocess.store import versions
+from preprocess.store.files import Origin, write_table
+from preprocess.store.schemas import VIDEO_SCORES
 
 
 def format_table(table: pd.DataFrame) -> str:

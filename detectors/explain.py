@@ -27,14 +27,14 @@ from matplotlib.figure import Figure
 from detectors.data.crop_store import CropStore
 from detectors.data.loader import default_workers, to_tensor
 from detectors.data.masked_crops import MaskStore
-from detectors.detector import Detector
+from detectors.families.registry import load_detector
 from detectors.figures.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
 from detectors.figures.features import draw_features, read_features
 from detectors.figures.gradcam import grad_cam
 from detectors.figures.style import bare, empty_figure, write_figure
-from detectors.registry import load_detector
-from preprocess.cli import UserError, run_command
-from preprocess.device import pick_device
+from detectors.interface.detector import Detector
+from preprocess.running.cli import UserError, run_command
+from preprocess.running.device import pick_device
 
 N_FACES = 1000
 # Where training chose no threshold.

@@ -28,19 +28,19 @@ from detectors.data.loader import default_workers, to_tensor
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import FaceCrops
 from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR, write_figure
-from detectors.image_vectors import COSINE, DISTANCES, HARRIS, SIFT, ImageVectors, distances
-from detectors.tables import write_csv
-from preprocess import versions
-from preprocess.checksum import file_sha256
-from preprocess.cli import UserError, add_worker_arguments, run_command
-from preprocess.crop_file import encode_png
+from detectors.figures.tables import write_csv
+from detectors.scoring.image_vectors import COSINE, DISTANCES, HARRIS, SIFT, ImageVectors, distances
+from detectors.scoring.loose_files import StageSettings, find_faces
 from preprocess.crops import CropsSettings
-from preprocess.device import pick_device
 from preprocess.faces import FacesSettings
 from preprocess.frames import FramesSettings
-from preprocess.loose_files import StageSettings, find_faces
-from preprocess.settings import settings_json
-from preprocess.store import Origin, atomic_path, read_origin, read_table, write_table
+from preprocess.running.cli import UserError, add_worker_arguments, run_command
+from preprocess.running.device import pick_device
+from preprocess.running.settings import settings_json
+from preprocess.store import versions
+from preprocess.store.checksum import file_sha256
+from preprocess.store.crop_file import encode_png
+from preprocess.store.files import Origin, atomic_path, read_origin, read_table, write_table
 
 log = logging.getLogger("detectors")
 

@@ -23,23 +23,23 @@ import torch
 
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples
-from detectors.evaluation.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
-from detectors.evaluation.runs import DETECTOR
 from detectors.evaluation.settings import VALIDATION, EvaluateSettings
-from detectors.predict import predict_samples
-from detectors.registry import load_detector
+from detectors.families.registry import load_detector
+from detectors.interface.predictions import predict_samples
+from detectors.measures.aggregation import AGGREGATIONS, BOX_COLUMNS, MEAN, video_scores
+from detectors.measures.runs import DETECTOR
 from detectors.scoring.annotate import annotate_files
+from detectors.scoring.loose_files import FileFaces, StageSettings, find_faces, list_files
 from detectors.scoring.scores import Scores, format_scores, verdicts, write_scores_csv, write_scores_json
 from detectors.scoring.trained import Trained, choose_threshold, find_seeds, own_aggregation
-from preprocess.cli import UserError, add_worker_arguments, run_command
-from preprocess.config import read_config
 from preprocess.crops import CropsSettings
-from preprocess.device import pick_device
 from preprocess.faces import FacesSettings
 from preprocess.frames import FramesSettings
-from preprocess.loose_files import FileFaces, StageSettings, find_faces, list_files
-from preprocess.settings import load_settings, settings_json
-from preprocess.store import read_table
+from preprocess.running.cli import UserError, add_worker_arguments, run_command
+from preprocess.running.config_file import read_config
+from preprocess.running.device import pick_device
+from preprocess.running.settings import load_settings, settings_json
+from preprocess.store.files import read_table
 
 # where the project keeps experiments that are not in config.yaml
 STUDIES = Path("config/studies")

@@ -26,19 +26,19 @@ import torch
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples, training_methods
 from detectors.data.split import draw_rows, split_for_training
-from detectors.detector import Training
-from detectors.evaluation.runs import equal_error_thresholds
 from detectors.families import FAMILIES
-from detectors.predict import SAMPLE_COLUMNS, predictions_origin
-from detectors.registry import detector_class
-from detectors.settings import DetectorSettings, NetworkSettings
-from preprocess import versions
-from preprocess.checksum import file_sha256
-from preprocess.cli import UserError, run_command
-from preprocess.device import pick_devices
-from preprocess.schemas import PREDICTIONS
-from preprocess.settings import load_settings, settings_json
-from preprocess.store import atomic_path, read_origin, read_table, write_table
+from detectors.families.registry import detector_class
+from detectors.interface.detector import Training
+from detectors.interface.predictions import SAMPLE_COLUMNS, predictions_origin
+from detectors.interface.settings import DetectorSettings, NetworkSettings
+from detectors.measures.runs import equal_error_thresholds
+from preprocess.running.cli import UserError, run_command
+from preprocess.running.device import pick_devices
+from preprocess.running.settings import load_settings, settings_json
+from preprocess.store import versions
+from preprocess.store.checksum import file_sha256
+from preprocess.store.files import atomic_path, read_origin, read_table, write_table
+from preprocess.store.schemas import PREDICTIONS
 
 log = logging.getLogger("detectors")
 

@@ -1,7 +1,7 @@
 """Cut face crops with a margin, without loss: `python -m preprocess.crops --help`.
 
 Crops keep the resolution of the video and a loose margin; a detector cuts its own crop from them, so one
-extraction serves every detector. The layout of the file is described in `preprocess.crop_file`.
+extraction serves every detector. The layout of the file is described in `preprocess.store.crop_file`.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocess import versions
-from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
-from preprocess.crop_file import Crop, encode_crop, write_crops
-from preprocess.decode import frames_of
-from preprocess.margin import MARGIN, parse_margin
-from preprocess.probe import ProbeError
-from preprocess.schemas import OK, UNDECODED
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import Origin, read_rows
-from preprocess.workers import map_videos
+from preprocess.face.margin import MARGIN, parse_margin
+from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.workers import map_videos
+from preprocess.store import versions
+from preprocess.store.crop_file import Crop, encode_crop, write_crops
+from preprocess.store.files import Origin, read_rows
+from preprocess.video.decode import frames_of
+from preprocess.video.outcomes import OK, UNDECODED
+from preprocess.video.probe import ProbeError
 
 _SHARPNESS_SIDE_PX = 128
 # Crops that a worker sends at once: sending each alone costs a twentieth of decoding its video.
@@ -172,7 +172,7 @@ def crop_shard(
         if video["video_id"] in by_video
     ]
     cut_video = partial(_cut_video, root=root, settings=settings)
-    preload = ("preprocess.decode", "preprocess.crop_file")
+    preload = ("preprocess.video.decode", "preprocess.store.crop_file")
     results = map_videos(cut_video, items, workers=workers, video_seconds=video_seconds, preload=preload)
     results = progress(results, total=len(items), description="crop faces")
     for (_, wanted), cut in zip(items, results, strict=True):

@@ -15,11 +15,11 @@ import cv2
 import numpy as np
 import pandas as pd
 
-from preprocess.cli import UserError, log, progress, run_command
-from preprocess.crop_file import CropReader, encode_png
-from preprocess.parallel import ordered_map
-from preprocess.schemas import OK
-from preprocess.store import atomic_path, read_table
+from preprocess.running.cli import UserError, log, progress, run_command
+from preprocess.running.parallel import ordered_map
+from preprocess.store.crop_file import CropReader, encode_png
+from preprocess.store.files import atomic_path, read_table
+from preprocess.video.outcomes import OK
 
 
 def choose_rows(crops: CropReader, only: str = "", track: int | None = None) -> np.ndarray:

@@ -14,16 +14,17 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess import versions
-from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
-from preprocess.device import pick_device
-from preprocess.face_sampling import leave_out
-from preprocess.face_search import SearchedFrame, SearchSettings, search_videos
-from preprocess.probe import ProbeError
-from preprocess.schemas import FACES, NO_FACE, OK, UNDECODED, UNUSED
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import Origin, read_rows, write_table
-from preprocess.tracks import FaceTracker
+from preprocess.face.sampling import leave_out
+from preprocess.face.search import SearchedFrame, SearchSettings, search_videos
+from preprocess.face.tracks import FaceTracker
+from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
+from preprocess.running.device import pick_device
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.store import versions
+from preprocess.store.files import Origin, read_rows, write_table
+from preprocess.store.schemas import FACES
+from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNUSED
+from preprocess.video.probe import ProbeError
 
 
 @dataclass(frozen=True)

@@ -14,13 +14,14 @@ from pathlib import Path
 
 import numpy as np
 
-from preprocess import versions
-from preprocess.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
-from preprocess.probe import ProbeError, frame_times
-from preprocess.schemas import FRAMES, NO_FRAMES, OK
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import Origin, read_rows, write_table
-from preprocess.workers import map_videos
+from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.workers import map_videos
+from preprocess.store import versions
+from preprocess.store.files import Origin, read_rows, write_table
+from preprocess.store.schemas import FRAMES
+from preprocess.video.outcomes import NO_FRAMES, OK
+from preprocess.video.probe import ProbeError, frame_times
 
 
 @dataclass(frozen=True)
@@ -77,7 +78,13 @@ def sample_shard(
     """Rows of `schemas.FRAMES` for the videos of a shard that the index could open; see `frame_rows`."""
     usable = [video for video in videos if video["status"] == OK]
     sample = partial(_sample_video, root=root, settings=settings)
-    results = map_videos(sample, usable, workers=workers, video_seconds=video_seconds, preload=("preprocess.probe",))
+    results = map_videos(
+        sample,
+        usable,
+        workers=workers,
+        video_seconds=video_seconds,
+        preload=("preprocess.video.probe",),
+    )
     rows = []
     for video, found in zip(usable, progress(results, total=len(usable), description="sample frames"), strict=True):
         try:

@@ -18,16 +18,17 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from preprocess import versions
-from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
 from preprocess.datasets.raw import leads_out, shares
-from preprocess.probe import ProbeError, probe_image, probe_video
-from preprocess.schemas import INDEX, MISSING, OK, SPLITS, UNLABELLED, UNREADABLE, UNUSED, describe_statuses
-from preprocess.settings import load_settings, settings_json
-from preprocess.shards import shard_name, stable_hash
-from preprocess.store import Origin, write_table
-from preprocess.workers import map_videos
+from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
+from preprocess.running.settings import load_settings, settings_json
+from preprocess.running.workers import map_videos
+from preprocess.store import versions
+from preprocess.store.files import Origin, write_table
+from preprocess.store.schemas import INDEX, SPLITS, describe_statuses
+from preprocess.store.shards import shard_name, stable_hash
+from preprocess.video.outcomes import MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
+from preprocess.video.probe import ProbeError, probe_image, probe_video
 
 _RAW_COLUMNS = (
     *("video_id", "path", "kind", "label", "method", "compression", "split"),
@@ -97,7 +98,11 @@ def index_videos(
     taken = [video for video in videos if video.video_id not in left_out]
     probe = partial(_probe, root=root)
     measured = map_videos(
-        probe, taken, workers=workers, video_seconds=video_seconds, preload=("preprocess.probe", "preprocess.datasets")
+        probe,
+        taken,
+        workers=workers,
+        video_seconds=video_seconds,
+        preload=("preprocess.video.probe", "preprocess.datasets"),
     )
     results = {
         video.video_id: _one_row(rows)

@@ -1,8 +1,8 @@
 """Find the 81 landmarks of every face crop: `python -m preprocess.landmarks --help`.
 
 The points are those of dlib's 81-point predictor (68 points of the iBUG scheme and 13 along the forehead), evaluated
-over batches of crops (`preprocess.shape_predictor`). dlib's predictors expect the square that dlib's own face detector
-draws; `landmark_rect` makes it from the box that MTCNN draws.
+over batches of crops (`preprocess.face.shape_predictor`). dlib's predictors expect the square that dlib's own face
+detector draws; `landmark_rect` makes it from the box that MTCNN draws.
 """
 
 from __future__ import annotations
@@ -14,16 +14,17 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from preprocess import versions
-from preprocess.cli import UserError, progress, run_command
-from preprocess.config import NO_PREDICTOR
-from preprocess.crop_file import CropReader, boxes_in_crops
-from preprocess.device import pick_device
-from preprocess.parallel import ordered_map
-from preprocess.schemas import LANDMARKS, NO_LANDMARKS, OK
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.shape_predictor import ShapePredictor, grey_values
-from preprocess.store import Origin, write_table
+from preprocess.face.shape_predictor import ShapePredictor, grey_values
+from preprocess.running.cli import UserError, progress, run_command
+from preprocess.running.device import pick_device
+from preprocess.running.parallel import ordered_map
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.store import versions
+from preprocess.store.crop_file import CropReader, boxes_in_crops
+from preprocess.store.files import Origin, write_table
+from preprocess.store.schemas import LANDMARKS
+from preprocess.store.stages import NO_PREDICTOR
+from preprocess.video.outcomes import NO_LANDMARKS, OK
 
 N_LANDMARKS = 81
 PUBLISHED_PREDICTOR = (

@@ -8,8 +8,8 @@ is one, else from the structural difference between the fake and the real video 
     /manipulation/encoded, offset   PNG of the manipulation mask of crop i; no bytes when it is unknown
     /mask_source            (N,)    str: real (all zero), mask_video, difference or unknown
 
-Row i belongs to crop i. Both are PNGs of one bit a pixel, which read as 0 and 255; `preprocess.store.BlobReader` reads
-the groups.
+Row i belongs to crop i. Both are PNGs of one bit a pixel, which read as 0 and 255; `preprocess.store.files.BlobReader`
+reads the groups.
 """
 
 from __future__ import annotations
@@ -26,15 +26,16 @@ import h5py
 import numpy as np
 import pyarrow as pa
 
-from preprocess import versions
-from preprocess.cli import VIDEO_SECONDS, UserError, add_worker_arguments, progress, run_command
-from preprocess.crop_file import CropReader, boxes_in_crops
-from preprocess.decode import read_frames
-from preprocess.probe import ProbeError
-from preprocess.schemas import N_LANDMARKS, OK
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import Origin, create_h5, read_rows, read_table
-from preprocess.workers import map_videos
+from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, progress, run_command
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.workers import map_videos
+from preprocess.store import versions
+from preprocess.store.crop_file import CropReader, boxes_in_crops
+from preprocess.store.files import Origin, create_h5, read_rows, read_table
+from preprocess.store.schemas import N_LANDMARKS
+from preprocess.video.decode import read_frames
+from preprocess.video.outcomes import OK
+from preprocess.video.probe import ProbeError
 
 log = logging.getLogger("preprocess")
 
@@ -241,7 +242,11 @@ def make_masks(
         items = list(_by_video(crops, landmark_points(landmarks), {video["video_id"]: video for video in videos}))
     make = partial(_mask_video, crops_path=crops_path, root=root, settings=settings)
     results = map_videos(
-        make, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.decode", "preprocess.crop_file")
+        make,
+        items,
+        workers=workers,
+        video_seconds=video_seconds,
+        preload=("preprocess.video.decode", "preprocess.store.crop_file"),
     )
     for item, found in zip(items, progress(results, total=len(items), description="make masks"), strict=True):
         try:

@@ -20,11 +20,11 @@ import numpy as np
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw, ImageFont
 
-from preprocess.cli import UserError, run_command
-from preprocess.crop_file import CropReader, boxes_in_crops, decode_png
+from preprocess.running.cli import UserError, run_command
 from preprocess.samples import ShardFiles
-from preprocess.schemas import NO_FACE, OK, UNUSED
-from preprocess.store import BlobReader, atomic_path, read_table
+from preprocess.store.crop_file import CropReader, boxes_in_crops, decode_png
+from preprocess.store.files import BlobReader, atomic_path, read_table
+from preprocess.video.outcomes import NO_FACE, OK, UNUSED
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; RGB
 _TRACK_COLOURS = [(230, 159, 0), (86, 180, 233), (0, 158, 115), (240, 228, 66), (0, 114, 178), (204, 121, 167)]

@@ -16,13 +16,14 @@ import h5py
 import numpy as np
 import pyarrow as pa
 
-from preprocess import versions
-from preprocess.cli import UserError, log, progress, run_command
-from preprocess.config import MAX_LOST_SHARE
-from preprocess.crop_file import CropReader
-from preprocess.schemas import LEDGER, NO_FACE, OK, PARTIAL, SAMPLES, UNDECODED, UNUSED, describe_statuses
-from preprocess.shards import shard_names
-from preprocess.store import Origin, atomic_path, read_rows, read_table, write_table
+from preprocess.running.cli import UserError, log, progress, run_command
+from preprocess.store import versions
+from preprocess.store.crop_file import CropReader
+from preprocess.store.files import Origin, atomic_path, read_rows, read_table, write_table
+from preprocess.store.schemas import LEDGER, SAMPLES, describe_statuses
+from preprocess.store.shards import shard_names
+from preprocess.store.stages import MAX_LOST_SHARE
+from preprocess.video.outcomes import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED
 
 # A video with one of these gives samples, or was not asked for.
 _NOT_LOST = (OK, PARTIAL, UNUSED)

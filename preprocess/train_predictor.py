@@ -16,12 +16,12 @@ from pathlib import Path
 import dlib
 import numpy as np
 
-from preprocess.cli import progress, run_command
+from preprocess.face.shape_predictor import grey_values
 from preprocess.landmarks import landmark_rect
-from preprocess.parallel import ordered_map
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.shape_predictor import grey_values
-from preprocess.store import atomic_path
+from preprocess.running.cli import progress, run_command
+from preprocess.running.parallel import ordered_map
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.store.files import atomic_path
 from preprocess.synthetic import render_portrait
 
 log = logging.getLogger("preprocess")

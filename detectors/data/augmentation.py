@@ -21,9 +21,9 @@ import cv2
 import numpy as np
 
 from detectors.data.crop_window import AS_IT_IS, SHAPES, CropWindow, Geometry
-from preprocess.cli import UserError, run_command
-from preprocess.crop_file import CropReader
-from preprocess.store import atomic_path
+from preprocess.running.cli import UserError, run_command
+from preprocess.store.crop_file import CropReader
+from preprocess.store.files import atomic_path
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

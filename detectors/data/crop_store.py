@@ -13,7 +13,7 @@ import numpy as np
 from detectors.data.augmentation import CHAINS, read_augmented
 from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
-from preprocess.crop_file import CropRows
+from preprocess.store.crop_file import CropRows
 
 _MAX_OPEN_FILES = 256
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import cv2
 import numpy as np
 
-from preprocess.margin import parse_margin
+from preprocess.face.margin import parse_margin
 
 SHAPES = ("square", "pad", "stretch")
 

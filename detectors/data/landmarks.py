@@ -7,10 +7,10 @@ from pathlib import Path
 import numpy as np
 
 from detectors.data.samples import Samples
-from preprocess.cli import UserError
 from preprocess.masks import landmark_points
-from preprocess.schemas import N_LANDMARKS
-from preprocess.store import read_table
+from preprocess.running.cli import UserError
+from preprocess.store.files import read_table
+from preprocess.store.schemas import N_LANDMARKS
 
 
 def read_landmarks(root: str | Path, samples: Samples) -> np.ndarray:

@@ -19,7 +19,7 @@ from detectors.data.labelled_crops import BalancedDraws
 from detectors.data.landmarks import read_landmarks
 from detectors.data.loader import new_images, split_planes
 from detectors.data.samples import Samples
-from preprocess.cli import UserError
+from preprocess.running.cli import UserError
 
 # Chains that move the face only before it is cut, where its mask and its landmarks can follow.
 AUGMENTATIONS = ("none", "ucf", "jpeg_quality", "dfdc_subset")
@@ -68,7 +68,7 @@ class MaskRows:
         mask = cv2.imdecode(self._encoded[begin:end], cv2.IMREAD_GRAYSCALE)
         if mask is None:
             raise UserError(
-                f"mask {row} of {self.path} is damaged. Run `python -m preprocess.verify`: it names every damaged file "
+                f"mask {row} of {self.path} is damaged. Run `python -m workflow.verify`: it names every damaged file "
                 "and how to make it again"
             )
         return mask

@@ -10,8 +10,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from preprocess.cli import UserError
-from preprocess.schemas import REAL
+from preprocess.running.cli import UserError
+from preprocess.store.schemas import REAL
 
 UNKNOWN_LABEL = -1
 

@@ -14,7 +14,7 @@ from detectors.data.crop_store import CropStore
 from detectors.data.crop_window import CropWindow
 from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
 from detectors.data.samples import Samples
-from preprocess.cli import progress
+from preprocess.running.cli import progress
 
 
 class ScoringSet(Dataset):

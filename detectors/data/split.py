@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from detectors.data.samples import UNKNOWN_LABEL, Samples
-from preprocess.shards import stable_hash
+from preprocess.store.shards import stable_hash
 
 TRAIN, VAL = "train", "val"
 

@@ -19,11 +19,11 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from detectors.evaluation.metrics import INTERVAL_Z
-from detectors.tables import write_csv_and_page
-from preprocess.cli import UserError, run_command
-from preprocess.schemas import VIDEO_SCORES
-from preprocess.store import read_table
+from detectors.figures.tables import write_csv_and_page
+from detectors.measures.metrics import INTERVAL_Z
+from preprocess.running.cli import UserError, run_command
+from preprocess.store.files import read_table
+from preprocess.store.schemas import VIDEO_SCORES
 
 COLUMNS = (
     *("experiment_a", "experiment_b", "dataset", "n_videos", "n_videos_missing"),

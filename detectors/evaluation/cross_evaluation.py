@@ -17,11 +17,11 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
 from detectors.evaluation.evaluations import read_evaluations
-from detectors.evaluation.runs import LEVELS, MEAN
 from detectors.figures.labels import DOMAINS
 from detectors.figures.style import COLOUR_MAP, COLOURS, bare, write_figure
-from detectors.tables import write_csv_and_page
-from preprocess.cli import run_command
+from detectors.figures.tables import write_csv_and_page
+from detectors.measures.runs import LEVELS, MEAN
+from preprocess.running.cli import run_command
 
 # Each has a space, so that no data set has the same name.
 ALL, REAL_OOD, FAKE_OOD = "ALL (weighted)", "Real OOD", "Fake OOD"

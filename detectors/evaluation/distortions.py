@@ -18,7 +18,7 @@ import numpy as np
 
 from detectors.data.augmentation import add_noise, change_contrast, jpeg
 from detectors.data.samples import Samples
-from preprocess.shards import stable_hash
+from preprocess.store.shards import stable_hash
 
 STRENGTHS = (1, 2, 3, 4, 5)
 UNDISTORTED = "none"

@@ -9,10 +9,10 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 
-from detectors.evaluation.metrics import INTERVAL_PERCENT, METRICS, RESAMPLED, bootstrap, detection_metrics
-from detectors.evaluation.runs import BEST, LEVELS, MEAN, STD, Run, by_dataset, labelled_videos
 from detectors.evaluation.settings import EvaluateSettings
-from preprocess.cli import UserError
+from detectors.measures.metrics import INTERVAL_PERCENT, METRICS, RESAMPLED, bootstrap, detection_metrics
+from detectors.measures.runs import BEST, LEVELS, MEAN, STD, Run, by_dataset, labelled_videos
+from preprocess.running.cli import UserError
 
 log = logging.getLogger("detectors.evaluate")
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from preprocess.cli import UserError
+from preprocess.running.cli import UserError
 
 
 def read_evaluations(paths: Sequence[str | Path]) -> pd.DataFrame:

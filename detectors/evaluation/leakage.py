@@ -21,11 +21,11 @@ from pathlib import Path
 
 import pandas as pd
 
-from detectors.tables import write_csv
-from preprocess.cli import UserError, run_command
-from preprocess.schemas import OK
-from preprocess.shards import shard_names
-from preprocess.store import read_table
+from detectors.figures.tables import write_csv
+from preprocess.running.cli import UserError, run_command
+from preprocess.store.files import read_table
+from preprocess.store.shards import shard_names
+from preprocess.video.outcomes import OK
 
 log = logging.getLogger("detectors.evaluation.leakage")
 

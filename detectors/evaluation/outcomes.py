@@ -6,8 +6,9 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from detectors.evaluation.runs import Run, by_dataset, labelled_videos
-from preprocess.schemas import OK, PARTIAL, VIDEO_SCORES, VIDEO_STATUS
+from detectors.measures.runs import Run, by_dataset, labelled_videos
+from preprocess.store.schemas import VIDEO_SCORES
+from preprocess.video.outcomes import OK, PARTIAL, VIDEO_STATUS
 
 VIDEO_COLUMNS = ("dataset", "split", "n_videos", "n_real", "n_fake", *VIDEO_STATUS, "n_face_crops")
 MISSING_COLUMNS = ("video_id", "dataset", "stage", "status", "message")
@@ -40,7 +41,7 @@ def video_outcomes(ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
         ledgers: By data set, as `read_ledger` gives them.
 
     Returns:
-        `VIDEO_COLUMNS`: numbers of videos by label and by status (`preprocess.schemas`), and of their face crops.
+        `VIDEO_COLUMNS`: numbers of videos by label and by status (`preprocess.store.schemas`), and of their face crops.
     """
     rows = []
     for dataset, ledger in ledgers.items():

@@ -15,14 +15,14 @@ import numpy as np
 import pandas as pd
 from matplotlib.figure import Figure
 
-from detectors.evaluation.metrics import INTERVAL_Z
-from detectors.evaluation.runs import MEAN
 from detectors.figures.labels import figure_title
 from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, empty_figure, write_figure
-from detectors.tables import write_csv_and_page
-from preprocess.cli import UserError, log, run_command
+from detectors.figures.tables import write_csv_and_page
+from detectors.measures.metrics import INTERVAL_Z
+from detectors.measures.runs import MEAN
 from preprocess.datasets.dfdc import AUGMENTER, DISTRACTOR, OTHER, perturbations
-from preprocess.store import read_table
+from preprocess.running.cli import UserError, log, run_command
+from preprocess.store.files import read_table
 
 NONE, ALL = "none", "all"
 KINDS = (AUGMENTER, DISTRACTOR, OTHER)

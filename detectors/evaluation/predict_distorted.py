@@ -20,16 +20,16 @@ import torch
 
 from detectors.data.loader import default_workers
 from detectors.data.samples import UNKNOWN_LABEL, Samples
-from detectors.detector import Detector
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED, DistortedCrops
-from detectors.predict import SAMPLE_COLUMNS, add_scoring_arguments, predictions_origin, score_items
-from detectors.registry import load_detector
-from preprocess import versions
-from preprocess.cli import run_command
-from preprocess.device import pick_device
-from preprocess.schemas import DISTORTED_PREDICTIONS
-from preprocess.settings import load_settings, setting, settings_json
-from preprocess.store import read_origin, read_table, write_table
+from detectors.families.registry import load_detector
+from detectors.interface.detector import Detector
+from detectors.interface.predictions import SAMPLE_COLUMNS, add_scoring_arguments, predictions_origin, score_items
+from preprocess.running.cli import run_command
+from preprocess.running.device import pick_device
+from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.store import versions
+from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.schemas import DISTORTED_PREDICTIONS
 
 log = logging.getLogger("detectors")
 
@@ -98,7 +98,7 @@ def predict_distorted(
         samples: N samples, of whole face tracks.
         data: Folder of the store.
         settings: What to apply.
-        batch_size, workers, device: As for `detectors.predict.predict_samples`.
+        batch_size, workers, device: As for `detectors.interface.predictions.predict_samples`.
     """
     scores = {}
     runs = [(UNDISTORTED, 0), *itertools.product(settings.distortions, settings.strengths)]
@@ -130,7 +130,7 @@ def predict_dataset(
 ) -> pa.Table:
     """Score the drawn test samples of a data set and write them as `schemas.DISTORTED_PREDICTIONS`.
 
-    The file's origin is that of predictions (`detectors.predict.predictions_origin`) with the settings besides, as
+    The file's origin is that of predictions (`predictions_origin`) with the settings besides, as
     `robustness`.
 
     Args:

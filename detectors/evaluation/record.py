@@ -11,10 +11,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from preprocess import versions
-from preprocess.checksum import file_sha256
-from preprocess.cli import UserError
-from preprocess.store import atomic_path, read_origin
+from preprocess.running.cli import UserError
+from preprocess.store import versions
+from preprocess.store.checksum import file_sha256
+from preprocess.store.files import atomic_path, read_origin
 
 # What decides a number somewhere on the way from a video to the evaluation.
 _LIBRARIES = (

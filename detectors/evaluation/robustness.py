@@ -18,13 +18,13 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
-from detectors.evaluation.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds
 from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title
 from detectors.figures.style import COLOURS, GREY, empty_figure, panels, write_figure
-from detectors.tables import decimals, write_csv_and_page
-from preprocess.cli import UserError, run_command
-from preprocess.settings import load_settings
+from detectors.figures.tables import decimals, write_csv_and_page
+from detectors.measures.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
+from preprocess.running.cli import UserError, run_command
+from preprocess.running.settings import load_settings
 
 MEASURED = tuple(f"{level}_{metric}" for metric in ("auc", "accuracy") for level in LEVELS)
 COLUMNS = (

@@ -10,10 +10,17 @@ from pathlib import Path
 
 import pandas as pd
 
-from detectors.evaluation.aggregation import AGGREGATIONS
-from detectors.evaluation.runs import DETECTOR, LEVELS, Run, labelled_videos, read_thresholds, with_missing_videos
-from preprocess.cli import UserError
-from preprocess.settings import setting
+from detectors.measures.aggregation import AGGREGATIONS
+from detectors.measures.runs import (
+    DETECTOR,
+    LEVELS,
+    Run,
+    labelled_videos,
+    read_thresholds,
+    with_missing_videos,
+)
+from preprocess.running.cli import UserError
+from preprocess.running.settings import setting
 
 log = logging.getLogger("detectors.evaluate")
 

@@ -13,10 +13,10 @@ import numpy as np
 import pandas as pd
 
 from detectors.evaluation.evaluations import read_evaluations
-from detectors.evaluation.metrics import RESAMPLED
-from detectors.evaluation.runs import SUMMARIES
-from detectors.tables import write_csv_and_page
-from preprocess.cli import run_command
+from detectors.figures.tables import write_csv_and_page
+from detectors.measures.metrics import RESAMPLED
+from detectors.measures.runs import SUMMARIES
+from preprocess.running.cli import run_command
 
 METRICS = (
     *("video_auc", "video_accuracy", "video_f1", "video_eer", "video_ap", "video_log_loss"),

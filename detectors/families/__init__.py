@@ -13,7 +13,7 @@ class Family:
 
     Attributes:
         module: Imported when the family is asked for.
-        class_name: Its `detectors.detector.Detector` there.
+        class_name: Its `detectors.interface.detector.Detector` there.
         reads: Stages of the store whose files training needs; prediction reads crops alone.
     """
 

@@ -13,11 +13,11 @@ from torch.utils.data import Dataset
 
 from detectors.data.labelled_crops import BALANCES, LabelledCrops
 from detectors.data.samples import Samples
-from detectors.network import NetworkDetector
+from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import ClassificationNetwork
+from detectors.networks.detector import NetworkDetector
 from detectors.networks.losses import cross_entropy, focal_loss
-from detectors.settings import NetworkSettings
-from preprocess.settings import setting
+from preprocess.running.settings import setting
 
 
 @dataclass(frozen=True)

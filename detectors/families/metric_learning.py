@@ -20,10 +20,10 @@ import torch
 from torch import Tensor, nn
 
 from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.losses import pair_contrastive, pairs_of_batch, triplet_loss
-from detectors.settings import NetworkSettings
-from preprocess.settings import other_default, setting
+from preprocess.running.settings import other_default, setting
 
 
 @dataclass(frozen=True)

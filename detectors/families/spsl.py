@@ -16,9 +16,9 @@ import torch
 from torch import Tensor
 
 from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import add_input_channel
-from detectors.settings import NetworkSettings
-from preprocess.settings import setting
+from preprocess.running.settings import setting
 
 # Below this amplitude, of pixels from 0 to 1, a frequency is rounding error and its phase means nothing.
 _SMALLEST_AMPLITUDE = 1e-4

@@ -22,9 +22,9 @@ from detectors.data.samples import Samples
 from detectors.data.scoring_set import ScoringSet
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.clips import LabelledClips, TrackClips, n_frames_of
+from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import VectorNetwork
-from detectors.settings import NetworkSettings
-from preprocess.settings import other_default, setting
+from preprocess.running.settings import other_default, setting
 
 log = logging.getLogger("detectors")
 

@@ -24,11 +24,11 @@ from torch.utils.data import Dataset
 
 from detectors.data.pairs import RealFakePairs
 from detectors.data.samples import Samples
-from detectors.network import NetworkDetector
+from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import Backbone
+from detectors.networks.detector import NetworkDetector
 from detectors.networks.losses import triplet_loss
-from detectors.settings import NetworkSettings
-from preprocess.settings import setting
+from preprocess.running.settings import setting
 
 _DECODER_STAGES = 3
 _EPSILON = 1e-5

@@ -12,9 +12,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from sklearn.metrics import precision_recall_curve, roc_curve
 
-from detectors.evaluation.runs import LEVELS, Run
 from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title, interval_text, mean_rows, panel_title
 from detectors.figures.style import COLOURS, GREY, empty_figure, panels
+from detectors.measures.runs import LEVELS, Run
 
 GRID = np.linspace(0, 1, 501)
 

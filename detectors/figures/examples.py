@@ -10,8 +10,8 @@ import numpy as np
 import pandas as pd
 
 from detectors.data.samples import Samples
-from preprocess.cli import UserError
-from preprocess.store import read_origin, read_table
+from preprocess.running.cli import UserError
+from preprocess.store.files import read_origin, read_table
 
 REAL, FAKE = 0, 1
 # (label, called): what a face is, and what the detector calls it

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pandas as pd
 
-from detectors.evaluation.runs import Run
 from detectors.figures.curves import draw_precision_recall, draw_roc
 from detectors.figures.style import write_figure
 from detectors.figures.thresholds import draw_confusion, draw_scores, draw_thresholds
+from detectors.measures.runs import Run
 
 FIGURES = {
     "roc": draw_roc,

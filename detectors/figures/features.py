@@ -15,10 +15,10 @@ from sklearn.manifold import TSNE
 from sklearn.metrics import balanced_accuracy_score, pairwise_distances
 from threadpoolctl import threadpool_limits
 
-from detectors.detector import Detector
 from detectors.figures.examples import TestSet
 from detectors.figures.style import COLOURS, FAKE_COLOUR, REAL_COLOUR, empty_figure
-from preprocess.schemas import REAL
+from detectors.interface.detector import Detector
+from preprocess.store.schemas import REAL
 
 N_NEIGHBOURS = 10
 _PERPLEXITY = 30

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from detectors.detector import Detector
+from detectors.interface.detector import Detector
 
 
 def grad_cam(detector: Detector, images: Tensor, signs: Tensor) -> Tensor:

@@ -6,8 +6,8 @@ import math
 
 import pandas as pd
 
-from detectors.evaluation.runs import MEAN, SUMMARIES
 from detectors.figures.style import DASHED
+from detectors.measures.runs import MEAN, SUMMARIES
 
 DOMAINS = {"in": "in domain", "out": "out of domain"}
 DOMAIN_LINES = {"in": "-", "out": DASHED}

@@ -20,9 +20,9 @@ from matplotlib.figure import Figure
 from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator
 
-from detectors.evaluation.runs import LEVELS
 from detectors.figures.style import COLOURS, DASHED, GREY, empty_figure, panels, write_figure
-from preprocess.cli import UserError, run_command
+from detectors.measures.runs import LEVELS
+from preprocess.running.cli import UserError, run_command
 
 LOSS_PREFIX, TOTAL = "train/", "train/total"
 VALIDATION = {

@@ -20,9 +20,9 @@ from detectors.data.crop_window import CropWindow
 from detectors.data.loader import to_tensor
 from detectors.data.masked_crops import MaskStore, patches_of_mask
 from detectors.data.samples import Samples
-from detectors.detector import Detector, Training
 from detectors.figures.style import bare, in_style
-from preprocess.store import atomic_path
+from detectors.interface.detector import Detector, Training
+from preprocess.store.files import atomic_path
 
 # Faces of a sheet.
 N_FAKES, N_REALS = 6, 2

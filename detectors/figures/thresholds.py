@@ -9,9 +9,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from detectors.evaluation.runs import SUMMARIES, Run
 from detectors.figures.labels import figure_title, mean_rows, panel_title, with_missing
 from detectors.figures.style import COLOUR_MAP, COLOURS, DASHED, FAKE_COLOUR, REAL_COLOUR, bare, panels
+from detectors.measures.runs import SUMMARIES, Run
 
 N_BINS = 25
 GRID = np.linspace(0, 1, 501)

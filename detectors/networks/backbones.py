@@ -20,7 +20,7 @@ from timm.models import FeatureDictNet, get_pretrained_cfg
 from torch import Tensor, nn
 
 from detectors.networks.architectures import WEIGHTS_OF
-from preprocess.cli import UserError
+from preprocess.running.cli import UserError
 
 _CONNECT_SECONDS = 5.0
 

@@ -7,7 +7,6 @@ import math
 import time
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import lightning as L
 import numpy as np
@@ -17,13 +16,11 @@ from torch import Tensor
 
 from detectors.data.loader import SequenceSampler
 from detectors.data.samples import Samples
-from detectors.evaluation.aggregation import video_scores
-from detectors.evaluation.metrics import detection_metrics
+from detectors.measures.aggregation import video_scores
+from detectors.measures.metrics import detection_metrics
+from detectors.networks.network import Network
 from detectors.networks.optimizers import learning_rate_factor
-from preprocess.store import atomic_path
-
-if TYPE_CHECKING:
-    from detectors.network import NetworkDetector
+from preprocess.store.files import atomic_path
 
 log = logging.getLogger("detectors")
 
@@ -35,7 +32,7 @@ _LOG_INTERVAL_SECONDS = 15.0
 
 
 class TrainingModule(L.LightningModule):
-    """Trains a network; knows only its interface, `detectors.network.NetworkDetector`.
+    """Trains a network; knows only its interface, `network.Network`.
 
     Args:
         detector: What to train.
@@ -52,7 +49,7 @@ class TrainingModule(L.LightningModule):
         val_sampler: In which order.
     """
 
-    def __init__(self, detector: NetworkDetector, val_samples: Samples, data: Path, seed: int, csv: Path):
+    def __init__(self, detector: Network, val_samples: Samples, data: Path, seed: int, csv: Path):
         super().__init__()
         self.detector = detector
         self.history: list[dict] = []

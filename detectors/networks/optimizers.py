@@ -8,8 +8,8 @@ from collections.abc import Iterable
 import torch
 from torch import nn
 
+from detectors.interface.settings import NetworkSettings
 from detectors.networks.sam import Sam
-from detectors.settings import NetworkSettings
 
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: NetworkSettings) -> torch.optim.Optimizer:

@@ -16,15 +16,15 @@ import numpy as np
 from matplotlib.colors import to_rgb
 from PIL import Image, ImageDraw, ImageFont
 
-from detectors.evaluation.aggregation import BOX_COLUMNS
 from detectors.figures.style import FAKE_COLOUR, GREY, REAL_COLOUR
+from detectors.measures.aggregation import BOX_COLUMNS
+from detectors.scoring.loose_files import FileFaces
 from detectors.scoring.scores import FAKE, REAL, Scores
-from preprocess.cli import progress
-from preprocess.decode import read_frames, read_image
-from preprocess.loose_files import FileFaces
-from preprocess.probe import ProbeError, frame_times
-from preprocess.store import atomic_path
-from preprocess.workers import map_videos
+from preprocess.running.cli import progress
+from preprocess.running.workers import map_videos
+from preprocess.store.files import atomic_path
+from preprocess.video.decode import read_frames, read_image
+from preprocess.video.probe import ProbeError, frame_times
 
 log = logging.getLogger("detectors")
 

@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detectors.tables import decimals, text_table, write_csv
-from preprocess.schemas import OK
-from preprocess.store import atomic_path
+from detectors.figures.tables import decimals, text_table, write_csv
+from preprocess.store.files import atomic_path
+from preprocess.video.outcomes import OK
 
 REAL, FAKE = "real", "fake"
 CSV_COLUMNS = (

@@ -10,10 +10,10 @@ from pathlib import Path
 
 import numpy as np
 
-from detectors.detector import Detector
-from detectors.evaluation.aggregation import common_aggregation
-from detectors.evaluation.runs import read_thresholds
-from preprocess.cli import UserError
+from detectors.interface.detector import Detector
+from detectors.measures.aggregation import common_aggregation
+from detectors.measures.runs import read_thresholds
+from preprocess.running.cli import UserError
 
 log = logging.getLogger("detectors")
 

@@ -13,7 +13,6 @@ from __future__ import annotations
 import re
 from pathlib import Path, PurePosixPath
 
-from preprocess.cli import UserError
 from preprocess.datasets.raw import (
     IndexSettings,
     RawVideo,
@@ -23,7 +22,8 @@ from preprocess.datasets.raw import (
     list_files,
     refuse_settings,
 )
-from preprocess.schemas import ORIGINAL, REAL
+from preprocess.running.cli import UserError
+from preprocess.store.schemas import ORIGINAL, REAL
 
 TEST_LIST = "List_of_testing_videos.txt"
 LABEL_OF_FOLDER = {"Celeb-real": 0, "YouTube-real": 0, "Celeb-synthesis": 1}

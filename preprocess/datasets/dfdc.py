@@ -16,7 +16,6 @@ import re
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from preprocess.cli import UserError
 from preprocess.datasets.raw import (
     VIDEO_SUFFIXES,
     IndexSettings,
@@ -30,7 +29,8 @@ from preprocess.datasets.raw import (
     unlabelled,
     walk_files,
 )
-from preprocess.schemas import ORIGINAL, REAL, SPLITS
+from preprocess.running.cli import UserError
+from preprocess.store.schemas import ORIGINAL, REAL, SPLITS
 
 METHOD = "DFDC"
 PREVIEW = "dataset.json"

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterable
 
 from preprocess.datasets.raw import RawVideo
-from preprocess.shards import stable_hash
+from preprocess.store.shards import stable_hash
 
 
 def left_out_fakes(videos: Iterable[RawVideo], *, factor: int, seed: int) -> set[str]:

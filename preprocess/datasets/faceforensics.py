@@ -18,7 +18,6 @@ import re
 from pathlib import Path
 from typing import NamedTuple
 
-from preprocess.cli import UserError
 from preprocess.datasets.raw import (
     IndexSettings,
     RawVideo,
@@ -30,7 +29,8 @@ from preprocess.datasets.raw import (
     refuse_settings,
     select,
 )
-from preprocess.schemas import REAL, SPLITS
+from preprocess.running.cli import UserError
+from preprocess.store.schemas import REAL, SPLITS
 
 COMPRESSIONS = ("raw", "c23", "c40")
 DFD = "DeepFakeDetection"

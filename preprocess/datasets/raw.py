@@ -15,10 +15,11 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
-from preprocess.cli import UserError
-from preprocess.schemas import ORIGINAL, UNLABELLED
-from preprocess.settings import setting
-from preprocess.shards import stable_hash
+from preprocess.running.cli import UserError
+from preprocess.running.settings import setting
+from preprocess.store.schemas import ORIGINAL
+from preprocess.store.shards import stable_hash
+from preprocess.video.outcomes import UNLABELLED
 
 log = logging.getLogger("preprocess")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from pathlib import Path, PurePosixPath
 
-from preprocess.cli import UserError
 from preprocess.datasets.raw import (
     VIDEO_SUFFIXES,
     IndexSettings,
@@ -15,7 +14,8 @@ from preprocess.datasets.raw import (
     unlabelled,
     walk_files,
 )
-from preprocess.schemas import ORIGINAL, REAL
+from preprocess.running.cli import UserError
+from preprocess.store.schemas import ORIGINAL, REAL
 
 FOLDERS = ("real", "fake")
 

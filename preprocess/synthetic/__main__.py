@@ -8,9 +8,9 @@ from pathlib import Path
 
 import cv2
 
-from preprocess.cli import run_command
-from preprocess.settings import load_settings
-from preprocess.store import atomic_path
+from preprocess.running.cli import run_command
+from preprocess.running.settings import load_settings
+from preprocess.store.files import atomic_path
 from preprocess.synthetic.collection import make_collection
 from preprocess.synthetic.settings import SyntheticSettings
 from preprocess.synthetic.trees import LAYOUTS

@@ -16,19 +16,19 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from preprocess import versions
-from preprocess.cli import UserError, progress
-from preprocess.crop_file import encode_png
-from preprocess.schemas import POINTS_81
-from preprocess.settings import settings_json
-from preprocess.store import Origin, create_h5, write_table
+from preprocess.running.cli import UserError, progress
+from preprocess.running.settings import settings_json
+from preprocess.running.workers import end_with_parent
+from preprocess.store import versions
+from preprocess.store.crop_file import encode_png
+from preprocess.store.files import Origin, create_h5, write_table
+from preprocess.store.schemas import POINTS_81
 from preprocess.synthetic.clip import Clip, render_frame, sample_clip
 from preprocess.synthetic.encode import cut_in_half, write_video
 from preprocess.synthetic.identity import sample_identity
 from preprocess.synthetic.methods import forge_frame
 from preprocess.synthetic.settings import SyntheticSettings
 from preprocess.synthetic.trees import ClipPlan, VideoPlan, plan_collection, seed_of
-from preprocess.workers import end_with_parent
 
 # Stands in the root of a tree that this command made, and may remove.
 MARKER = ".synthetic"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from preprocess.settings import setting
+from preprocess.running.settings import setting
 
 
 @dataclass(frozen=True)

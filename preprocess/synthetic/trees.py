@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
-from preprocess.cli import UserError
+from preprocess.running.cli import UserError
 from preprocess.synthetic.methods import DFDC_METHODS, FACEFORENSICS_METHODS
 from preprocess.synthetic.settings import SyntheticSettings
 

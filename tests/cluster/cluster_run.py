@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TypeVar
 
 import psutil
-from small_run import ROOT, TINY_UCF, snakemake
 
+from helpers.small_run import ROOT, TINY_UCF, snakemake
 from preprocess.train_predictor import PredictorSettings, train_predictor
 
 TARGET = "results/one/eval.csv"

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from cluster_run import ClusterRun, results
-from small_run import ROOT
+
+from helpers.small_run import ROOT
 
 COMMANDS = Path(__file__).parent / "queue"
 ASKED = "{threads} {resources.mem_mb} {resources.runtime} {resources.gpu}"

@@ -11,7 +11,8 @@ from pathlib import Path
 import psutil
 import pytest
 from cluster_run import ClusterRun, kill_trees, results
-from small_run import ROOT
+
+from helpers.small_run import ROOT
 
 HERE = Path(__file__).parent
 GPU_RULES = ("track_faces", "detect_landmarks", "train_detector", "predict_dataset")

@@ -19,7 +19,7 @@ def growing(first):
 
 # Snakemake's `lookup` walks through the whole table for every job: most of the time of planning a thousand shards.
 def of_dataset(key):
-    """Function of the wildcards: what the config says of their data set, by key of `preprocess.config.resolve`."""
+    """Function of the wildcards: what the config says of their data set, by key of `workflow.config.resolve`."""
     return lambda wildcards: DATASETS[wildcards.dataset][key]
 
 

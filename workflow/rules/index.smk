@@ -52,7 +52,7 @@ for dataset in DATASETS:
         message:
             f"Listing the videos of {dataset} by shard"
         shell:
-            "python -m preprocess.shard_lists --index {input} --n-shards {params.n_shards}"
+            "python -m preprocess.store.shard_lists --index {input} --n-shards {params.n_shards}"
             " --output data/index/{params.dataset} 2> {log}"
 
 

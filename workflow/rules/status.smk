@@ -1,4 +1,4 @@
-# `snakemake status`, also during a run; `python -m preprocess.status` prints the tables alone.
+# `snakemake status`, also during a run; `python -m workflow.status` prints the tables alone.
 rule status:
     log:
         "logs/status.log",
@@ -10,4 +10,4 @@ rule status:
     message:
         "How far the data folder has come"
     shell:
-        "python -m preprocess.status --resolved-config {params.config:q} 2> {log}"
+        "python -m workflow.status --resolved-config {params.config:q} 2> {log}"

@@ -11,7 +11,7 @@ import typing
 
 import yaml
 
-from preprocess.config import SCHEMA_PATH, SYNTHETIC_PREDICTOR, read_schema
+from workflow.config import SCHEMA_PATH, SYNTHETIC_PREDICTOR, read_schema
 
 _JSON_TYPES = {
     int: "integer",
@@ -29,7 +29,7 @@ def stage_settings() -> dict[str, type]:
     from detectors.evaluation.predict_distorted import RobustnessSettings
     from detectors.evaluation.settings import EvaluateSettings
     from detectors.families import FAMILIES
-    from detectors.registry import detector_class
+    from detectors.families.registry import detector_class
     from preprocess.crops import CropsSettings
     from preprocess.faces import FacesSettings
     from preprocess.frames import FramesSettings

@@ -13,9 +13,9 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
+from detectors.data.jpeg import cosine_matrix, full_precision
 from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
-from detectors.jpeg import cosine_matrix, full_precision
-from preprocess.settings import setting
+from preprocess.running.settings import setting
 
 _N_LEVELS = 256
 _LUMA = (0.299, 0.587, 0.114)

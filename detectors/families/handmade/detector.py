@@ -19,14 +19,14 @@ import torch
 from torch import Tensor
 
 from detectors.data.samples import Samples, reals_and_fakes
-from detectors.detector import Detector, Fitted, Training
 from detectors.families.handmade.shallow import ADA, CLASSIFIERS, FOREST, GRADIENT, LOGISTIC, SVM, ShallowClassifier
+from detectors.interface.detector import Detector, Fitted, Training
+from detectors.interface.predictions import predict_samples
+from detectors.interface.settings import DetectorSettings
 from detectors.networks.lightning_module import validation_metrics
-from detectors.predict import predict_samples
-from detectors.settings import DetectorSettings
-from preprocess.cli import UserError
-from preprocess.settings import setting
-from preprocess.store import atomic_path
+from preprocess.running.cli import UserError
+from preprocess.running.settings import setting
+from preprocess.store.files import atomic_path
 
 log = logging.getLogger("detectors")
 

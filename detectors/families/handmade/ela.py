@@ -14,12 +14,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from detectors.data.jpeg import jpeg_round_trip
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
 from detectors.families.handmade.shallow import SVM
-from detectors.jpeg import jpeg_round_trip
-from detectors.settings import NetworkSettings
-from preprocess.settings import other_default, setting
+from detectors.interface.settings import NetworkSettings
+from preprocess.running.settings import other_default, setting
 
 _QUALITY = "Quality of the compression whose errors are looked at, 1 to 100."
 

@@ -15,8 +15,8 @@ import torch
 from torch import Tensor
 
 from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
-from preprocess.parallel import ordered_map
-from preprocess.settings import setting
+from preprocess.running.parallel import ordered_map
+from preprocess.running.settings import setting
 
 _LENGTH = 128
 

@@ -26,9 +26,9 @@ from detectors.families.classifier import ClassifierSettings
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.families.lav.srm import SrmFilter
 from detectors.families.lav.stages import StagedBackbone
-from detectors.network import NetworkDetector
-from detectors.settings import NetworkSettings
-from preprocess.settings import other_default, setting
+from detectors.interface.settings import NetworkSettings
+from detectors.networks.detector import NetworkDetector
+from preprocess.running.settings import other_default, setting
 
 # Channels of what LFGA compares, as a share of the features'.
 _QUERY_SHARE = 1 / 8

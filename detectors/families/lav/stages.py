@@ -13,7 +13,7 @@ from timm.models.xception import Xception
 from torch import Tensor, nn
 
 from detectors.networks.backbones import create_pretrained, feature_strides, whole_model
-from preprocess.cli import UserError
+from preprocess.running.cli import UserError
 
 
 class StagedBackbone(nn.Module):

@@ -26,7 +26,6 @@ from detectors.data.crop_window import CropWindow, Geometry
 from detectors.data.landmarks import read_landmarks
 from detectors.data.loader import new_images, split_planes
 from detectors.data.samples import Samples
-from detectors.evaluation.aggregation import MAX_THEN_MEAN
 from detectors.families.sbi.self_blending import (
     MASK_PX,
     MIRROR,
@@ -36,12 +35,13 @@ from detectors.families.sbi.self_blending import (
     self_blend,
     stack_parameters,
 )
-from detectors.network import NetworkDetector
+from detectors.interface.settings import NetworkSettings
+from detectors.measures.aggregation import MAX_THEN_MEAN
 from detectors.networks.backbones import ClassificationNetwork
-from detectors.settings import NetworkSettings
-from preprocess.cli import UserError
-from preprocess.margin import parse_margin
-from preprocess.settings import other_default, setting
+from detectors.networks.detector import NetworkDetector
+from preprocess.face.margin import parse_margin
+from preprocess.running.cli import UserError
+from preprocess.running.settings import other_default, setting
 
 log = logging.getLogger("detectors")
 

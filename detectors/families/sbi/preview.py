@@ -17,10 +17,10 @@ from detectors.data.crop_window import CropWindow
 from detectors.data.loader import EpochSampler
 from detectors.data.samples import Samples
 from detectors.families.sbi.detector import FacesToBlend, SbiSettings, blend_batch
-from preprocess.cli import run_command
-from preprocess.crop_file import encode_png
-from preprocess.settings import load_settings
-from preprocess.store import atomic_path
+from preprocess.running.cli import run_command
+from preprocess.running.settings import load_settings
+from preprocess.store.crop_file import encode_png
+from preprocess.store.files import atomic_path
 
 log = logging.getLogger("detectors")
 

@@ -21,7 +21,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from detectors.jpeg import constant, full_precision, jpeg_round_trip
+from detectors.data.jpeg import constant, full_precision, jpeg_round_trip
 
 MASK_PX = 256  # side of the array that holds a mask grid, whatever its own sides
 _MIN_MASK_PX = 192

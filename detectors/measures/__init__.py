@@ -1,0 +1,1 @@
+"""Numbers from scores: runs of an experiment, videos' scores from their frames', metrics. Imports no other room."""

@@ -1,0 +1,1 @@
+"""What tests share: runs of the workflow that are done, small stores, videos, batches and predictions."""

@@ -1,0 +1,1 @@
+"""The schema of `config.yaml`, and what writes it."""
