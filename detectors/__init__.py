@@ -1,5 +1,7 @@
 """Deepfake detectors: training, prediction and evaluation over the store that `preprocess` builds.
 
-Here stands what people run. The rooms below, each of which knows only those under it: `scoring`, `evaluation`,
-`families`, `networks`, `figures`, `measures`, `interface`, `data`.
+At the top stands what people run; the rest lies in rooms, each of which knows only those under it.
+
+May import: `scoring`, `evaluation`, `families`, `figures`, `measures`, `interface`, `data`; `preprocess` with its
+rooms `store`, `running`.
 """

@@ -1,4 +1,7 @@
-"""The detector families by name, without importing any of them: the workflow plans without PyTorch."""
+"""The detector families by name, without importing any of them: the workflow plans without PyTorch.
+
+May import: `networks`, `measures`, `interface`, `data`; of preprocess `face`, `store`, `running`.
+"""
 
 from __future__ import annotations
 

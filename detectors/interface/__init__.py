@@ -1,4 +1,4 @@
-"""What every detector is to training, prediction and evaluation, its settings, and scoring with it.
+"""What every detector is to training, prediction and evaluation: its interface, its settings, and scoring with it.
 
-Imports `data`.
+May import: `data`; of preprocess `face`, `store`, `running`.
 """

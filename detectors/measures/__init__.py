@@ -1,1 +1,4 @@
-"""Numbers from scores: runs of an experiment, videos' scores from their frames', metrics. Imports no other room."""
+"""Numbers from scores: the runs of an experiment, videos' scores from those of their faces, metrics.
+
+May import: of preprocess `store`, `running`, `video`.
+"""

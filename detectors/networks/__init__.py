@@ -1,1 +1,4 @@
-"""What the detectors that are networks are made of and how they learn."""
+"""What the detectors that are networks are made of, and how they learn.
+
+May import: `figures`, `measures`, `interface`, `data`; of preprocess `store`, `running`.
+"""

@@ -1,6 +1,8 @@
 """One module per published layout; each reads its tree exactly as the owners distribute it.
 
 To add a layout, write a module with `find_videos(root, dataset, settings) -> list[RawVideo]` and name it here.
+
+May import: `store`, `running`, `video`.
 """
 
 from __future__ import annotations

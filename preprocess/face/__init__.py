@@ -1,4 +1,4 @@
 """Faces in frames: finding them, linking them into face tracks, their margins, their landmarks.
 
-Imports `running` and `video`.
+May import: `running`, `video`.
 """

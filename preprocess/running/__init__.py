@@ -1,4 +1,4 @@
-"""How a program of this project runs: its command line, settings, workers, device, and what the system refuses.
+"""How a program of this project runs: its command line, settings, workers and device, and what the system refuses.
 
-Imports `video` alone, whose errors its workers carry.
+May import: `video`.
 """

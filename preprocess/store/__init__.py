@@ -1,4 +1,4 @@
 """The files of the store: how they are named, written whole, checked and read, and what their columns are.
 
-Imports `running` and `video`.
+May import: `running`, `video`.
 """

@@ -1,4 +1,7 @@
-"""Synthetic collections: rendered talking heads in the published trees of real data sets, with known truth."""
+"""Synthetic collections: rendered talking heads in the published trees of real data sets, with known truth.
+
+May import: `store`, `running`.
+"""
 
 from preprocess.synthetic.collection import make_collection
 from preprocess.synthetic.face import FaceTruth, Pose, draw_person, render_portrait, sample_pose

@@ -1,1 +1,4 @@
-"""What a video file holds, and its pixels: packets, presentation times, frames. Imports no other room."""
+"""What a video file holds, and its pixels: packets, presentation times, frames; and what may become of a video.
+
+May import: nothing.
+"""
