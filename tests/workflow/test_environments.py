@@ -19,7 +19,7 @@ from packaging.specifiers import SpecifierSet
 
 from helpers.small_run import ROOT
 
-OURS = ("preprocess", "detectors")
+OURS = ("preprocess", "detectors", "workflow")
 FAMILIES, REGISTRY = "detectors.families", "detectors.families.registry"
 # the package of PyPI that a module comes from, where the names differ
 PYPI_NAMES = {
