@@ -95,7 +95,7 @@ def show_gradcam(detector: Detector, device: str, faces: Faces, example: Example
     """The crop, and on it what speaks for the verdict, each (side, side, 3) uint8."""
     image = faces.image(example.row)
     sign = torch.tensor([1.0 if example.called == FAKE else -1.0], device=device)
-    heat = grad_cam(detector, to_tensor(image)[None].to(device), sign)[0].cpu().numpy()
+    heat = grad_cam(detector, detector.find_cam_layer(), to_tensor(image)[None].to(device), sign)[0].cpu().numpy()
     crop = _resized(image)
     return [crop, heat_over(crop, np.clip(_resized(heat), 0, 1))]
 
@@ -181,8 +181,10 @@ def explain(
             return empty_figure(lacking)
         return draw_examples(_shown(rows, data, detector, partial(show, detector, device)), headers, f"{title}: {what}")
 
-    no_maps = "" if detector.cam_layer is not None else "this detector has no feature maps:\nthere is no Grad-CAM"
-    no_places = "" if _locates(detector, device) else "this detector does not locate:\nthere are no location maps"
+    no_maps = (
+        "" if detector.find_cam_layer() is not None else "this detector has no feature maps:\nthere is no Grad-CAM"
+    )
+    no_places = "" if detector.locates else "this detector does not locate:\nthere are no location maps"
     drawn = {
         "gradcam": partial(draw, "what spoke for the verdict (Grad-CAM)", show_gradcam, no_maps),
         "locations": partial(draw, "face, what was located, true mask", show_location, no_places),
@@ -227,12 +229,6 @@ def _shown(
             )
         )
     return shown
-
-
-def _locates(detector: Detector, device: str) -> bool:
-    size = detector.window.size
-    with torch.inference_mode():
-        return detector.location_maps(torch.zeros((1, 3, size, size), dtype=torch.uint8, device=device)) is not None
 
 
 def _resized(image: np.ndarray) -> np.ndarray:

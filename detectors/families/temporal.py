@@ -142,8 +142,7 @@ class Temporal(Classifier):
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         return {"clip": self.network.states(self.inputs(images), n_frames_of(images))}
 
-    @property
-    def cam_layer(self) -> nn.Module | None:
+    def find_cam_layer(self) -> nn.Module | None:
         return None  # feature maps are of frames, scores of clips
 
     def start_epoch(self, epoch: int) -> None:

@@ -134,8 +134,7 @@ class Ucf(NetworkDetector):
         """Content, specific and common features, averaged over their positions; not with `prediction_only`."""
         return {name: maps.mean(dim=(2, 3)) for name, maps in self.features(images)._asdict().items()}
 
-    @property
-    def cam_layer(self) -> nn.Module:
+    def find_cam_layer(self) -> nn.Module:
         return self.common_branch
 
     def _reconstruction_loss(self, features: Features, pixels: Tensor) -> Tensor:

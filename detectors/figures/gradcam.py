@@ -14,14 +14,15 @@ from torch import Tensor, nn
 from detectors.interface.detector import Detector
 
 
-def grad_cam(detector: Detector, images: Tensor, signs: Tensor) -> Tensor:
+def grad_cam(detector: Detector, layer: nn.Module, images: Tensor, signs: Tensor) -> Tensor:
     """Maps of what speaks for a verdict.
 
     The weight of a channel is the mean of the gradient of the evidence over its positions; the map is the positive part
     of the weighted sum of the channels (equations 1 and 2).
 
     Args:
-        detector: In evaluation mode, with a `cam_layer` and an `evidence`.
+        detector: In evaluation mode.
+        layer: Of its feature maps, from `Detector.find_cam_layer`.
         images: (n, 3, size, size) uint8 RGB.
         signs: (n,) 1 to ask what speaks for fake, -1 for what speaks for real.
 
@@ -35,7 +36,7 @@ def grad_cam(detector: Detector, images: Tensor, signs: Tensor) -> Tensor:
         maps.append(output.detach().requires_grad_())
         return maps[-1].clone()  # what comes after may write into it
 
-    handle = detector.cam_layer.register_forward_hook(cut_here)
+    handle = layer.register_forward_hook(cut_here)
     try:
         with torch.enable_grad():
             evidence = detector.evidence(images)

@@ -134,7 +134,7 @@ class MapSheets(L.Callback):
 
 def map_sheets(detector: Detector, training: Training) -> list[MapSheets]:
     """The callback for a detector that locates, none for another one."""
-    if type(detector).location_maps is Detector.location_maps:
+    if not detector.locates:
         return []
     return [MapSheets(training.val, training.data, detector.window, training.logs)]
 

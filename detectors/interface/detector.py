@@ -72,10 +72,12 @@ class Detector(nn.Module, ABC):
     Attributes:
         aggregation: How a video's score comes from those of its samples unless the config says it, see
             docs/evaluation.md.
+        locates: Whether it has location maps; one built with `prediction_only` has none.
     """
 
     Settings: ClassVar[type[DetectorSettings]] = DetectorSettings
     aggregation: ClassVar[str] = "mean"
+    locates: ClassVar[bool] = False
 
     def __init__(self, settings: DetectorSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__()
@@ -120,13 +122,13 @@ class Detector(nn.Module, ABC):
                 reads something else than single crops.
         """
 
-    def location_maps(self, images: Tensor) -> Tensor | None:
-        """(n, height, width) probabilities that each place is manipulated; None where a detector does not locate.
+    def location_maps(self, images: Tensor) -> Tensor:
+        """(n, height, width) probabilities that each place is manipulated, of a detector that `locates`.
 
         Args:
             images: As for `score`.
         """
-        return None
+        raise NotImplementedError(f"{type(self).__name__} does not locate")
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         """Features (n, any) by name, for a picture of what the detector tells apart; none unless the family says so.
@@ -136,9 +138,11 @@ class Detector(nn.Module, ABC):
         """
         return {}
 
-    @property
-    def cam_layer(self) -> nn.Module | None:
-        """The module whose feature maps (n, channels, height, width) lead to the score, for Grad-CAM; None without."""
+    def find_cam_layer(self) -> nn.Module | None:
+        """The module whose feature maps (n, channels, height, width) lead to the score, for Grad-CAM; None without.
+
+        May run the detector once: ask for it once, not for every face.
+        """
         return None
 
     def evidence(self, images: Tensor) -> Tensor:

@@ -67,8 +67,7 @@ class Network(Detector):
         real, fake = self.logits(images).float().unbind(dim=1)
         return fake - real
 
-    @property
-    def cam_layer(self) -> nn.Module | None:
+    def find_cam_layer(self) -> nn.Module | None:
         """The last one that gives feature maps on the way to the logits, unless the family says otherwise."""
         side, device = self.settings.size, next(self.parameters()).device
         blank = torch.zeros((1, 3, side, side), dtype=torch.uint8, device=device)

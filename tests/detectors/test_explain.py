@@ -151,6 +151,8 @@ def test_heat_is_drawn_where_it_is_and_leaves_the_rest():
 class LowerHalf(Detector):
     """Takes the lower half of every face for manipulated."""
 
+    locates = True
+
     def __init__(self):
         super().__init__(ClassifierSettings(**SMALL), ["real", "x"])
 

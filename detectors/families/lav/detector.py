@@ -69,6 +69,7 @@ class Lav(NetworkDetector):
 
     Settings: ClassVar[type[NetworkSettings]] = LavSettings
     settings: LavSettings
+    locates = True
 
     def __init__(self, settings: LavSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__(settings, methods, prediction_only=prediction_only)
@@ -115,17 +116,16 @@ class Lav(NetworkDetector):
         logits, _ = self.network(images)
         return logits
 
-    def location_maps(self, images: Tensor) -> Tensor | None:
+    def location_maps(self, images: Tensor) -> Tensor:
         if self.prediction_only:
-            return None
+            raise NotImplementedError("with prediction_only there is no location branch")
         _, patches = self.network(images, locate=True)
         return patches.logits.float().softmax(dim=1)[:, FAKE_PATCH]
 
     def vectors(self, images: Tensor) -> dict[str, Tensor]:
         return {"noise": self.network.vectors(images)}
 
-    @property
-    def cam_layer(self) -> nn.Module | None:
+    def find_cam_layer(self) -> nn.Module:
         return self.network.noise.stages[-1]
 
 

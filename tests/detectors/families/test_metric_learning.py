@@ -48,7 +48,7 @@ def test_shapes():
     assert triplet.embed(images).shape == (3, triplet.network.channels)
     assert triplet.logits(images).shape == (3, 2)
     assert torch.equal(triplet.vectors(images)["embedding"], triplet.embed(images))
-    assert siamese.cam_layer is not None
+    assert siamese.find_cam_layer() is not None
 
 
 def test_the_first_stage_compares_all_faces_of_a_batch():

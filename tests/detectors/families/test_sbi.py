@@ -521,7 +521,7 @@ def test_shapes_and_probabilities(store):
     assert ((score >= 0) & (score <= 1)).all()
     assert losses["total"].shape == ()
     assert torch.allclose(model.evidence(images).sigmoid(), score, atol=1e-6)
-    assert grad_cam(model, images, torch.ones(3)).shape == (3, 64, 64)
+    assert grad_cam(model, model.find_cam_layer(), images, torch.ones(3)).shape == (3, 64, 64)
     assert model.vectors(images)["features"].shape == (3, model.network.channels)
     assert model.crops_per_item == 2
     assert model.window == replace(WINDOW, size=64)

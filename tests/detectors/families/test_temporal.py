@@ -183,7 +183,7 @@ def test_the_lstm_reads_both_ways():
         expected = torch.cat([output[0, -1, :16], output[0, 0, 16:]])  # the end of each direction
         assert torch.allclose(states[index], expected, atol=1e-5)
     assert torch.allclose(detector.vectors(clips())["clip"][:2], states[:2], atol=1e-5)
-    assert detector.cam_layer is None
+    assert detector.find_cam_layer() is None
 
 
 def test_the_loss_is_the_binary_one_of_one_logit():

@@ -28,11 +28,16 @@ class TwoMaps(nn.Module):
 
     def __init__(self):
         super().__init__()
-        self.cam_layer = nn.AvgPool2d(2)
+        self.maps = nn.AvgPool2d(2)
 
     def evidence(self, images):
-        maps = self.cam_layer(images[:, :2].float()).relu_()
+        maps = self.maps(images[:, :2].float()).relu_()
         return 3 * maps[:, 0].mean(dim=(1, 2)) - maps[:, 1].mean(dim=(1, 2))
+
+
+def cam_of(images, signs):
+    network = TwoMaps()
+    return grad_cam(network, network.maps, images, torch.tensor(signs))
 
 
 def two_lights():
@@ -45,7 +50,7 @@ def two_lights():
 
 
 def test_the_map_is_the_positive_part_of_the_weighted_channels():
-    cam = grad_cam(TwoMaps(), two_lights(), torch.tensor([1.0]))[0]
+    cam = cam_of(two_lights(), [1.0])[0]
     assert cam.shape == (8, 8)
     assert cam[0, 0] == 1, "the highest place is 1"
     assert cam[0, 3] == pytest.approx(0.5, abs=0.13), "half the light, half the map, less what interpolation takes"
@@ -53,14 +58,14 @@ def test_the_map_is_the_positive_part_of_the_weighted_channels():
 
 
 def test_what_speaks_for_real_is_asked_for_with_the_other_sign():
-    cams = grad_cam(TwoMaps(), two_lights().repeat(2, 1, 1, 1), torch.tensor([1.0, -1.0]))
+    cams = cam_of(two_lights().repeat(2, 1, 1, 1), [1.0, -1.0])
     assert cams[1, 6, 6] == 1
     assert cams[1, :3, :3].max() == 0
-    assert torch.equal(cams[0], grad_cam(TwoMaps(), two_lights(), torch.tensor([1.0]))[0]), "images stay apart"
+    assert torch.equal(cams[0], cam_of(two_lights(), [1.0])[0]), "images stay apart"
 
 
 def test_an_image_with_nothing_to_say_has_an_empty_map():
-    cam = grad_cam(TwoMaps(), torch.zeros(1, 3, 8, 8, dtype=torch.uint8), torch.tensor([1.0]))
+    cam = cam_of(torch.zeros(1, 3, 8, 8, dtype=torch.uint8), [1.0])
     assert cam.max() == 0
 
 
@@ -81,7 +86,8 @@ def test_every_family_gives_maps_for_its_score(family, settings):
     images = random_images(3)
     with torch.inference_mode():
         assert torch.allclose(detector.evidence(images).sigmoid(), detector.score(images), atol=1e-6)
-    cams = torch.stack([grad_cam(detector, images, torch.full((3,), sign)) for sign in (1.0, -1.0)])
+    layer = detector.find_cam_layer()
+    cams = torch.stack([grad_cam(detector, layer, images, torch.full((3,), sign)) for sign in (1.0, -1.0)])
     assert cams.shape == (2, 3, 64, 64)
     assert cams.min() >= 0
     assert cams.max() == 1
@@ -98,15 +104,22 @@ def test_every_family_of_the_registry_can_be_asked_to_explain_itself(name):
     fields = {field.name for field in dataclasses.fields(family.Settings)}
     settings = family.Settings(**{key: value for key, value in wanted.items() if key in fields})
     detector = family(settings, ["real", "a"]).eval()
+    layer = detector.find_cam_layer()
     if name in WITHOUT_MAPS:
-        assert detector.cam_layer is None
+        assert layer is None
         return
     images = random_images(2)
-    assert grad_cam(detector, images, torch.tensor([1.0, -1.0])).shape == (2, 64, 64)
+    assert grad_cam(detector, layer, images, torch.tensor([1.0, -1.0])).shape == (2, 64, 64)
     with torch.inference_mode():
         assert all(len(values) == 2 for values in detector.vectors(images).values())
-        located = detector.location_maps(images)
-        assert located is None or (located.ndim == 3 and located.min() >= 0 and located.max() <= 1)
+        if detector.locates:
+            located = detector.location_maps(images)
+            assert located.ndim == 3
+            assert located.min() >= 0
+            assert located.max() <= 1
+        else:
+            with pytest.raises(NotImplementedError, match="does not locate"):
+                detector.location_maps(images)
 
 
 @pytest.mark.parametrize(
