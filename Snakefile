@@ -22,6 +22,7 @@ sys.path.insert(0, workflow.basedir)
 from detectors.families import FAMILIES
 from preprocess.running import cli, system_errors
 from preprocess.store import versions
+from preprocess.store.stages import STAGES
 from workflow import run_guard
 from preprocess.running.cli import UserError
 from workflow.config import (

@@ -16,8 +16,10 @@ from pathlib import Path
 
 import psutil
 
+from preprocess.store.stages import SHARD_STAGES
+
 # in order; `index` names the data set `c`
-STAGES = ("index", "frames", "faces", "crops", "landmarks", "masks")
+STAGES = tuple(SHARD_STAGES)
 _PR_SET_CHILD_SUBREAPER = 36
 
 
@@ -65,7 +67,7 @@ def stage_cost(
         workers: Videos worked on side by side.
     """
     lists = data / "index/c/0000.parquet"
-    file = {name: data / name / "c" / f"0000.{_suffix(name)}" for name in STAGES}
+    file = {name: data / stage.shard_file("c", "0000") for name, stage in SHARD_STAGES.items()}
     raw = ["--root", root, "--workers", workers]
     arguments = {
         "index": [*raw, "--dataset", "c", "--layout", layout, "--n-shards", 1],
@@ -131,7 +133,3 @@ def _watch_memory(process: subprocess.Popen, peak: list[int]) -> None:
 def _cpu_seconds(who: int) -> float:
     usage = resource.getrusage(who)
     return usage.ru_utime + usage.ru_stime
-
-
-def _suffix(stage: str) -> str:
-    return "h5" if stage in ("crops", "masks") else "parquet"

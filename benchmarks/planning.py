@@ -23,8 +23,8 @@ from pathlib import Path
 
 import yaml
 
+from preprocess.store.stages import SHARD_STAGES, STAGES
 from workflow.config import resolve
-from workflow.status import SHARD_STAGES
 
 ROOT = Path(__file__).parent.parent
 # layout, videos: DFDC with its public test set, FaceForensics++ with FaceShifter and DeepFakeDetection (c23), v2
@@ -65,17 +65,16 @@ def n_planned_jobs(config: dict) -> int:
     """Jobs from nothing to `eval.csv`, counted on paper."""
     n_shards = sum(dataset["n_shards"] for dataset in config["datasets"].values())
     # of a data set: scan, lists, samples, predictions; of the experiment: leakage, training, evaluation
-    return len(SHARD_STAGES) * n_shards + 4 * len(config["datasets"]) + 3
+    return len(SHARD_STAGES.keys() - {"index"}) * n_shards + 4 * len(config["datasets"]) + 3
 
 
 def make_shells(folder: Path, config: dict) -> None:
     """Every file that the plan would make, each with its own name as content."""
     paths = []
     for name, of in resolve(config).items():
-        paths += [f"data/index/{name}.parquet", f"data/samples/{name}.parquet", f"data/samples/{name}.ledger.parquet"]
+        paths += [f"data/{table}" for stage in STAGES.values() for table in stage.tables(name)]
         for shard in of["shards"]:
-            paths.append(f"data/index/{name}/{shard}.parquet")
-            paths += [f"data/{stage}/{name}/{shard}.{suffix}" for stage, suffix in SHARD_STAGES.items()]
+            paths += [f"data/{stage.shard_file(name, shard)}" for stage in SHARD_STAGES.values()]
         paths.append(f"results/ucf/seed0/predictions/{name}.parquet")
     paths += [f"results/ucf/seed0/{file}" for file in ("detector.ckpt", "summary.json", "validation.parquet")]
     paths += ["results/ucf/leakage.csv", "results/ucf/video_scores.parquet"]

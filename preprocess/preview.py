@@ -275,9 +275,9 @@ def _lost_frames(files: ShardFiles, videos: set[str]) -> defaultdict[str, Counte
 
 def _videos_without_crops(files: ShardFiles, with_crops: set[str], only: str) -> list[str]:
     """`id: reason` of the videos of the shard's list that have no crop."""
-    if not files.list.exists():
+    if not files.index.exists():
         return []
-    videos = read_table(files.list, ["video_id", "status", "message"]).to_pylist()
+    videos = read_table(files.index, ["video_id", "status", "message"]).to_pylist()
     missing = {row["video_id"]: row for row in videos if row["video_id"] not in with_crops and only in row["video_id"]}
     lost = _lost_frames(files, set(missing))
     lines = []

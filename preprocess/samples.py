@@ -22,7 +22,7 @@ from preprocess.store.crop_file import CropReader
 from preprocess.store.files import Origin, atomic_path, read_rows, read_table, write_table
 from preprocess.store.schemas import LEDGER, SAMPLES, describe_statuses
 from preprocess.store.shards import shard_names
-from preprocess.store.stages import MAX_LOST_SHARE
+from preprocess.store.stages import MAX_LOST_SHARE, SHARD_STAGES
 from preprocess.video.outcomes import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED
 
 # A video with one of these gives samples, or was not asked for.
@@ -36,9 +36,9 @@ _FROM_INDEX = ("dataset", "label", "method", "compression", "split", "source_id"
 
 @dataclass(frozen=True)
 class ShardFiles:
-    """The files of one shard, stage by stage."""
+    """The files of one shard, by the stage's name; `index` is the list of its videos."""
 
-    list: Path
+    index: Path
     frames: Path
     faces: Path
     crops: Path
@@ -48,14 +48,7 @@ class ShardFiles:
     @classmethod
     def of(cls, data: Path, dataset: str, shard: str) -> ShardFiles:
         """The files of a shard in a store: `<data>/<stage>/<dataset>/<shard>`."""
-        return cls(
-            list=data / "index" / dataset / f"{shard}.parquet",
-            frames=data / "frames" / dataset / f"{shard}.parquet",
-            faces=data / "faces" / dataset / f"{shard}.parquet",
-            crops=data / "crops" / dataset / f"{shard}.h5",
-            landmarks=data / "landmarks" / dataset / f"{shard}.parquet",
-            masks=data / "masks" / dataset / f"{shard}.h5",
-        )
+        return cls(**{name: data / stage.shard_file(dataset, shard) for name, stage in SHARD_STAGES.items()})
 
 
 def collect_shard(files: ShardFiles, shard: str) -> tuple[pa.Table, list[dict]]:
@@ -71,7 +64,7 @@ def collect_shard(files: ShardFiles, shard: str) -> tuple[pa.Table, list[dict]]:
     Raises:
         UserError: A file is absent, or crops, landmarks and masks do not belong together.
     """
-    videos = read_table(files.list)
+    videos = read_table(files.index)
     landmarks = read_table(files.landmarks, ["crop_row", "status"]).to_pydict()
     with h5py.File(files.masks, "r") as masks:
         mask_source = masks["mask_source"].asstr()[:]

@@ -22,12 +22,12 @@ from detectors.interface.combinations import mistaken_combinations
 from preprocess.running.cli import UserError
 from preprocess.running.settings import settings_json
 from preprocess.store.shards import shard_names
-from preprocess.store.stages import MAX_LOST_SHARE, NO_PREDICTOR
+from preprocess.store.stages import MAX_LOST_SHARE, NO_PREDICTOR, STAGES
 
 SCHEMA_PATH = Path(__file__).parent / "schemas" / "config.schema.yaml"
 
-# Stages whose settings stand at the top of the config and may be overridden in a data set.
-STAGES = ("frames", "faces", "crops", "landmarks", "masks")
+# Their settings stand at the top of the config, and a data set may override them.
+_STAGES = [name for name, stage in STAGES.items() if stage.for_all_datasets]
 
 # The predictor that the workflow itself trains, for the synthetic collections only.
 SYNTHETIC_PREDICTOR = "data/predictor/synthetic_81.dat"
@@ -63,13 +63,13 @@ def resolve(config: dict) -> dict[str, dict]:
 
     Returns:
         For each data set: `layout`, `root`, `n_shards`, `shards` (names), `predictor`, `predictor_input` (a list
-        of the file, if there is one), `max_lost_share` and, for `index`, `synthetic` and each of `STAGES`, the
+        of the file, if there is one), `max_lost_share` and, for `index`, `synthetic` and each stage of the store, the
         resolved settings as sorted JSON.
     """
     schema = read_schema()
     resolved = {}
     for name, dataset in config["datasets"].items():
-        stages = {stage: _defaults(schema, stage) | config.get(stage, {}) | dataset.get(stage, {}) for stage in STAGES}
+        stages = {stage: _defaults(schema, stage) | config.get(stage, {}) | dataset.get(stage, {}) for stage in _STAGES}
         predictor = stages["landmarks"].pop("predictor")
         resolved[name] = {
             "layout": dataset["layout"],

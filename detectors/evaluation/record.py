@@ -15,13 +15,13 @@ from preprocess.running.cli import UserError
 from preprocess.store import versions
 from preprocess.store.checksum import file_sha256
 from preprocess.store.files import atomic_path, read_origin
+from preprocess.store.stages import SHARD_STAGES
 
 # What decides a number somewhere on the way from a video to the evaluation.
 _LIBRARIES = (
     *("torch", "torchvision", "lightning", "timm", "facenet-pytorch", "opencv-python-headless", "av"),
     *("numpy", "scipy", "scikit-learn", "pandas", "pyarrow", "h5py"),
 )
-_STAGES = ("index", "frames", "faces", "crops", "landmarks", "masks")
 
 
 def write_record(
@@ -69,7 +69,7 @@ def write_record(
 def _dataset(ledger: Path) -> dict:
     dataset, data = ledger.name.removesuffix(".ledger.parquet"), ledger.parent.parent
     facts: dict = {"ledger_sha256": file_sha256(ledger)}
-    for stage in _STAGES:
+    for stage in SHARD_STAGES:
         files = sorted((data / stage / dataset).glob("[0-9][0-9][0-9][0-9].*"))
         if files:
             # all shards of a data set are made with the same settings

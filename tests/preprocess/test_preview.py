@@ -67,7 +67,7 @@ def files(tmp_path, index_row):
         file.create_dataset("mask_source", data=sources, dtype=h5py.string_dtype())
     videos = [index_row(name, name) for name in [*names, "d/real/c23/e", "d/real/c23/faceless"]]
     videos.append(index_row("d/real/c23/broken", "broken", status=UNREADABLE, message="no decoder opens it"))
-    write_table(files.list, videos, INDEX, ORIGIN)
+    write_table(files.index, videos, INDEX, ORIGIN)
     faces = [{"video_id": "d/real/c23/faceless", "frame_index": frame, "status": NO_FACE} for frame in range(7)]
     faces += [{"video_id": "d/real/c23/a", "frame_index": frame, "status": OK} for frame in range(N_FRAMES)]
     write_table(files.faces, faces, FACES, ORIGIN)
@@ -123,7 +123,7 @@ def test_videos_without_crops_say_why(files):
 
 
 def test_stages_that_did_not_run_are_left_out(files):
-    for path in (files.landmarks, files.masks, files.faces, files.list):
+    for path in (files.landmarks, files.masks, files.faces, files.index):
         path.unlink()
     picture = draw_shard(files, LIMITS)
     assert not shows(picture[100:], GREEN)

@@ -178,7 +178,7 @@ def run_stages(dataset, root, store):
     videos = index_videos("d", layout, root, 1, settings["index"])
     frames = sample_shard(videos, root, settings["frames"], workers=1)
     faces = track_shard(videos, frames, root, settings["faces"], device="cpu", workers=1)
-    write_table(files.list, videos, INDEX, origin)
+    write_table(files.index, videos, INDEX, origin)
     write_table(files.frames, frames, FRAMES, origin)
     write_table(files.faces, faces, FACES, origin)
     write_crops(files.crops, crop_shard(videos, faces, root, settings["crops"], workers=1), origin)

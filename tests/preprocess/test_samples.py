@@ -61,7 +61,7 @@ def store(tmp_path, index_row):
     crops += [make_crop(key["lost_crop"], 0), make_crop(key["lost_crop"], 5, UNDECODED)]
     crops += [make_crop(key["ok"], 0), make_crop(key["ok"], 5), make_crop(key["partial"], 0)]
     files = ShardFiles.of(tmp_path, "d", "0000")
-    write_table(files.list, videos, INDEX, ORIGIN)
+    write_table(files.index, videos, INDEX, ORIGIN)
     write_table(files.frames, frames, FRAMES, ORIGIN)
     write_table(files.faces, faces, FACES, ORIGIN)
     write_crops(files.crops, iter(crops), ORIGIN)

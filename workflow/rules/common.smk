@@ -4,9 +4,8 @@ VIDEO_SECONDS = config.get("video_seconds", cli.VIDEO_SECONDS)
 
 def stage_shards(stage, datasets):
     """Files of a stage, of every shard of the given data sets."""
-    suffix = "h5" if stage in ("crops", "masks") else "parquet"
     return [
-        f"data/{stage}/{dataset}/{shard}.{suffix}"
+        f"data/{STAGES[stage].shard_file(dataset, shard)}"
         for dataset in datasets
         for shard in DATASETS[dataset]["shards"]
     ]
