@@ -59,7 +59,7 @@ from preprocess.store.crop_file import (
     encode_crop,
     write_crops,
 )
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import SAMPLES
 
 try:

@@ -26,9 +26,10 @@ from preprocess.masks import CropMasks, write_masks
 from preprocess.running.settings import settings_json
 from preprocess.store import versions
 from preprocess.store.crop_file import Crop, write_crops
-from preprocess.store.files import Origin, read_table, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS, PREDICTIONS
 from preprocess.store.shards import shard_names
+from preprocess.store.tables import read_table, write_table
 from preprocess.synthetic.encode import write_video
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNREADABLE
 from workflow.config import resolve

@@ -24,8 +24,9 @@ from sklearn.metrics import roc_auc_score
 from detectors.measures.aggregation import video_scores
 from detectors.predict import predict_dataset
 from detectors.train import train_detector
-from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import REAL, SAMPLES
+from preprocess.store.tables import read_table, write_table
 
 # of the shipped demonstration: small networks that learn the rendered collections from nothing
 SHARED = {

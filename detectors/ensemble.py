@@ -20,8 +20,9 @@ from detectors.measures.aggregation import common_aggregation
 from preprocess.running.cli import UserError, run_command
 from preprocess.running.settings import settings_json
 from preprocess.store import versions
-from preprocess.store.files import Origin, read_origin, read_table, write_table
+from preprocess.store.origin import Origin, read_origin
 from preprocess.store.schemas import DISTORTED_PREDICTIONS, PREDICTIONS
+from preprocess.store.tables import read_table, write_table
 
 log = logging.getLogger("detectors")
 

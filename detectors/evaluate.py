@@ -26,8 +26,9 @@ from detectors.measures.runs import MEAN, STD, SUMMARIES, read_ledger, read_run
 from preprocess.running.cli import run_command
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.store import versions
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import VIDEO_SCORES
+from preprocess.store.tables import write_table
 
 
 def format_table(table: pd.DataFrame) -> str:

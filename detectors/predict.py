@@ -16,8 +16,9 @@ from detectors.families.registry import load_detector
 from detectors.interface.predictions import SAMPLE_COLUMNS, add_scoring_arguments, predict_samples, predictions_origin
 from preprocess.running.cli import UserError, run_command
 from preprocess.running.device import pick_device
-from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import read_table, write_table
 
 log = logging.getLogger("detectors")
 

@@ -38,9 +38,11 @@ from preprocess.running.cli import UserError, add_worker_arguments, run_command
 from preprocess.running.device import pick_device
 from preprocess.running.settings import settings_json
 from preprocess.store import versions
+from preprocess.store.atomic import atomic_path
 from preprocess.store.checksum import file_sha256
 from preprocess.store.crop_file import encode_png
-from preprocess.store.files import Origin, atomic_path, read_origin, read_table, write_table
+from preprocess.store.origin import Origin, read_origin
+from preprocess.store.tables import read_table, write_table
 
 log = logging.getLogger("detectors")
 

@@ -39,7 +39,7 @@ from preprocess.running.cli import UserError, add_worker_arguments, run_command
 from preprocess.running.config_file import read_config
 from preprocess.running.device import pick_device
 from preprocess.running.settings import load_settings, settings_json
-from preprocess.store.files import read_table
+from preprocess.store.tables import read_table
 
 # where the project keeps experiments that are not in config.yaml
 STUDIES = Path("config/studies")

@@ -36,9 +36,11 @@ from preprocess.running.cli import UserError, run_command
 from preprocess.running.device import pick_devices
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.store import versions
+from preprocess.store.atomic import atomic_path
 from preprocess.store.checksum import file_sha256
-from preprocess.store.files import atomic_path, read_origin, read_table, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import read_table, write_table
 
 log = logging.getLogger("detectors")
 

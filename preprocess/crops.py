@@ -23,7 +23,8 @@ from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.store import versions
 from preprocess.store.crop_file import Crop, encode_crop, write_crops
-from preprocess.store.files import Origin, read_rows
+from preprocess.store.origin import Origin
+from preprocess.store.tables import read_rows
 from preprocess.video.decode import frames_of
 from preprocess.video.outcomes import OK, UNDECODED
 from preprocess.video.probe import ProbeError

@@ -21,8 +21,9 @@ from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress
 from preprocess.running.device import pick_device
 from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.store import versions
-from preprocess.store.files import Origin, read_rows, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES
+from preprocess.store.tables import read_rows, write_table
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNUSED
 from preprocess.video.probe import ProbeError
 

@@ -18,8 +18,9 @@ from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress
 from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.store import versions
-from preprocess.store.files import Origin, read_rows, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FRAMES
+from preprocess.store.tables import read_rows, write_table
 from preprocess.video.outcomes import NO_FRAMES, OK
 from preprocess.video.probe import ProbeError, frame_times
 

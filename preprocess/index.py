@@ -24,9 +24,10 @@ from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_argument
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.store import versions
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, SPLITS, describe_statuses
 from preprocess.store.shards import shard_name, stable_hash
+from preprocess.store.tables import write_table
 from preprocess.video.outcomes import MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
 from preprocess.video.probe import ProbeError, probe_image, probe_video
 

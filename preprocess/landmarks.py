@@ -21,9 +21,10 @@ from preprocess.running.parallel import ordered_map
 from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, boxes_in_crops
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import LANDMARKS
 from preprocess.store.stages import NO_PREDICTOR
+from preprocess.store.tables import write_table
 from preprocess.video.outcomes import NO_LANDMARKS, OK
 
 N_LANDMARKS = 81

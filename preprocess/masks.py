@@ -8,7 +8,7 @@ is one, else from the structural difference between the fake and the real video 
     /manipulation/encoded, offset   PNG of the manipulation mask of crop i; no bytes when it is unknown
     /mask_source            (N,)    str: real (all zero), mask_video, difference or unknown
 
-Row i belongs to crop i. Both are PNGs of one bit a pixel, which read as 0 and 255; `preprocess.store.files.BlobReader`
+Row i belongs to crop i. Both are PNGs of one bit a pixel, which read as 0 and 255; `preprocess.store.blobs.BlobReader`
 reads the groups.
 """
 
@@ -31,8 +31,10 @@ from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, boxes_in_crops
-from preprocess.store.files import Origin, create_h5, read_rows, read_table
+from preprocess.store.hdf5 import create_h5
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import N_LANDMARKS
+from preprocess.store.tables import read_rows, read_table
 from preprocess.video.decode import read_frames
 from preprocess.video.outcomes import OK
 from preprocess.video.probe import ProbeError

@@ -22,8 +22,10 @@ from PIL import Image, ImageDraw, ImageFont
 
 from preprocess.running.cli import UserError, run_command
 from preprocess.samples import ShardFiles
+from preprocess.store.atomic import atomic_path
+from preprocess.store.blobs import BlobReader
 from preprocess.store.crop_file import CropReader, boxes_in_crops, decode_png
-from preprocess.store.files import BlobReader, atomic_path, read_table
+from preprocess.store.tables import read_table
 from preprocess.video.outcomes import NO_FACE, OK, UNUSED
 
 # Okabe and Ito's colours, which colour-blind readers tell apart; RGB

@@ -18,11 +18,13 @@ import pyarrow as pa
 
 from preprocess.running.cli import UserError, log, progress, run_command
 from preprocess.store import versions
+from preprocess.store.atomic import atomic_path
 from preprocess.store.crop_file import CropReader
-from preprocess.store.files import Origin, atomic_path, read_rows, read_table, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import LEDGER, SAMPLES, describe_statuses
 from preprocess.store.shards import shard_names
 from preprocess.store.stages import MAX_LOST_SHARE, SHARD_STAGES
+from preprocess.store.tables import read_rows, read_table, write_table
 from preprocess.video.outcomes import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED
 
 # A video with one of these gives samples, or was not asked for.

@@ -21,7 +21,7 @@ from preprocess.landmarks import landmark_rect
 from preprocess.running.cli import progress, run_command
 from preprocess.running.parallel import ordered_map
 from preprocess.running.settings import load_settings, setting, settings_json
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 from preprocess.synthetic import render_portrait
 
 log = logging.getLogger("preprocess")

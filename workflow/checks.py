@@ -21,8 +21,9 @@ from preprocess.running.workers import map_videos
 from preprocess.samples import ShardFiles, collect_shard
 from preprocess.store import checksum, versions
 from preprocess.store.crop_file import CropReader
-from preprocess.store.files import Origin, read_origin, read_table
+from preprocess.store.origin import Origin, read_origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS, LEDGER
+from preprocess.store.tables import read_table
 from preprocess.video.outcomes import OK
 from preprocess.video.probe import ProbeError
 

@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from preprocess.running.cli import UserError, run_command
 from preprocess.running.config_file import read_config
 from preprocess.store import versions
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import describe_statuses
 from preprocess.video.outcomes import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED, VIDEO_STATUS
 from workflow.config import check_config, resolve, resolve_experiments

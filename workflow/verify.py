@@ -28,8 +28,9 @@ from preprocess.running.config_file import read_config
 from preprocess.running.system_errors import brief
 from preprocess.store import versions
 from preprocess.store.checksum import file_sha256
-from preprocess.store.files import Origin, read_origin, read_table
+from preprocess.store.origin import Origin, read_origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import read_table
 from workflow.checks import (
     DAMAGED,
     DISAGREES,

@@ -22,8 +22,8 @@ import numpy as np
 
 from detectors.data.crop_window import AS_IT_IS, SHAPES, CropWindow, Geometry
 from preprocess.running.cli import UserError, run_command
+from preprocess.store.atomic import atomic_path
 from preprocess.store.crop_file import CropReader
-from preprocess.store.files import atomic_path
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
 

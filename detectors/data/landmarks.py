@@ -9,8 +9,8 @@ import numpy as np
 from detectors.data.samples import Samples
 from preprocess.masks import landmark_points
 from preprocess.running.cli import UserError
-from preprocess.store.files import read_table
 from preprocess.store.schemas import N_LANDMARKS
+from preprocess.store.tables import read_table
 
 
 def read_landmarks(root: str | Path, samples: Samples) -> np.ndarray:

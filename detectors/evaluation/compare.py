@@ -22,8 +22,8 @@ from scipy.stats import rankdata
 from detectors.figures.tables import write_csv_and_page
 from detectors.measures.metrics import INTERVAL_Z
 from preprocess.running.cli import UserError, run_command
-from preprocess.store.files import read_table
 from preprocess.store.schemas import VIDEO_SCORES
+from preprocess.store.tables import read_table
 
 COLUMNS = (
     *("experiment_a", "experiment_b", "dataset", "n_videos", "n_videos_missing"),

@@ -23,8 +23,8 @@ import pandas as pd
 
 from detectors.figures.tables import write_csv
 from preprocess.running.cli import UserError, run_command
-from preprocess.store.files import read_table
 from preprocess.store.shards import shard_names
+from preprocess.store.tables import read_table
 from preprocess.video.outcomes import OK
 
 log = logging.getLogger("detectors.evaluation.leakage")

@@ -22,7 +22,7 @@ from detectors.measures.metrics import INTERVAL_Z
 from detectors.measures.runs import MEAN
 from preprocess.datasets.dfdc import AUGMENTER, DISTRACTOR, OTHER, perturbations
 from preprocess.running.cli import UserError, log, run_command
-from preprocess.store.files import read_table
+from preprocess.store.tables import read_table
 
 NONE, ALL = "none", "all"
 KINDS = (AUGMENTER, DISTRACTOR, OTHER)

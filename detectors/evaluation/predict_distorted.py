@@ -28,8 +28,9 @@ from preprocess.running.cli import run_command
 from preprocess.running.device import pick_device
 from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.store import versions
-from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import DISTORTED_PREDICTIONS
+from preprocess.store.tables import read_table, write_table
 
 log = logging.getLogger("detectors")
 

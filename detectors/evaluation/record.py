@@ -13,8 +13,9 @@ import pandas as pd
 
 from preprocess.running.cli import UserError
 from preprocess.store import versions
+from preprocess.store.atomic import atomic_path
 from preprocess.store.checksum import file_sha256
-from preprocess.store.files import atomic_path, read_origin
+from preprocess.store.origin import read_origin
 from preprocess.store.stages import SHARD_STAGES
 
 # What decides a number somewhere on the way from a video to the evaluation.

@@ -11,7 +11,8 @@ import pandas as pd
 
 from detectors.data.samples import Samples
 from preprocess.running.cli import UserError
-from preprocess.store.files import read_origin, read_table
+from preprocess.store.origin import read_origin
+from preprocess.store.tables import read_table
 
 REAL, FAKE = 0, 1
 # (label, called): what a face is, and what the detector calls it

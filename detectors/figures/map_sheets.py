@@ -22,7 +22,7 @@ from detectors.data.masked_crops import MaskStore, patches_of_mask
 from detectors.data.samples import Samples
 from detectors.figures.style import bare, in_style
 from detectors.interface.detector import Detector, Training
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 
 # Faces of a sheet.
 N_FAKES, N_REALS = 6, 2

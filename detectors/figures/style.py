@@ -12,7 +12,7 @@ import matplotlib
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 
 # Okabe and Ito, "Color Universal Design", 2008; without its yellow, which is too pale for a line
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")

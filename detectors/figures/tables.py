@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 
 # More would make the report slow to open; the CSV file beside has all of them.
 MAX_ROWS = 1000

@@ -13,7 +13,7 @@ from detectors.data.scoring_set import ScoringSet
 from detectors.interface.detector import Detector
 from preprocess.running.settings import settings_json
 from preprocess.store import versions
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import PREDICTIONS
 
 SAMPLE_COLUMNS = [name for name in PREDICTIONS.names if name != "score"]

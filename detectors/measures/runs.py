@@ -13,7 +13,8 @@ import pandas as pd
 from detectors.measures.aggregation import AGGREGATIONS, BOX_COLUMNS, video_scores
 from detectors.measures.metrics import equal_error_rate
 from preprocess.running.cli import UserError
-from preprocess.store.files import read_origin, read_table
+from preprocess.store.origin import read_origin
+from preprocess.store.tables import read_table
 from preprocess.video.outcomes import UNUSED
 
 LEVELS = ("frame", "video")

@@ -23,7 +23,7 @@ from detectors.interface.detector import Fitted, Training
 from detectors.networks.lightning_module import SELECTION, ProgressLines, TrainingModule
 from detectors.networks.network import Network
 from preprocess.running.cli import UserError
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 
 
 class NetworkDetector(Network):

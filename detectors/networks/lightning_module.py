@@ -20,7 +20,7 @@ from detectors.measures.aggregation import video_scores
 from detectors.measures.metrics import detection_metrics
 from detectors.networks.network import Network
 from detectors.networks.optimizers import learning_rate_factor
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 
 log = logging.getLogger("detectors")
 

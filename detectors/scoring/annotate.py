@@ -22,7 +22,7 @@ from detectors.scoring.loose_files import FileFaces
 from detectors.scoring.scores import FAKE, REAL, Scores
 from preprocess.running.cli import progress
 from preprocess.running.workers import map_videos
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 from preprocess.video.decode import read_frames, read_image
 from preprocess.video.probe import ProbeError, frame_times
 

@@ -26,8 +26,9 @@ from preprocess.running.workers import map_videos
 from preprocess.samples import FACE_COLUMNS, count_faces, ledger_rows, sample_table
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, write_crops
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, INDEX, SAMPLES
+from preprocess.store.tables import write_table
 from preprocess.video.outcomes import MISSING, OK
 from preprocess.video.probe import ProbeError, probe_image, probe_video
 

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from detectors.figures.tables import decimals, text_table, write_csv
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 from preprocess.video.outcomes import OK
 
 REAL, FAKE = "real", "fake"

@@ -3,13 +3,15 @@
 It is BLAKE2b with 256 bits, in hexadecimal digits, of the whole file with zeros in place of those digits. An HDF5 file
 holds it in its user block, which HDF5 leaves to others; a Parquet file as `checksum` in the key-value metadata of its
 footer. Plain h5py and pyarrow read both as any other file.
+
+It stands in the file, not beside it, because a file and its checksum must be moved, replaced and lost together; and it
+is of every byte, because the checksums of Parquet's pages and HDF5's chunks leave out headers, footers and offsets.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
-import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -24,10 +26,12 @@ _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
 _USER_BLOCK_LABEL = b"blake2b-256 "
 
 _PARQUET_MAGIC = b"PAR1"
+_PARQUET_END_BYTES = 8  # length of the footer (4 bytes, lowest first), magic
 _KEY = b"checksum"
 PARQUET_PLACEHOLDER = {_KEY.decode(): _ZEROS.decode()}
-# Thrift's compact protocol: the key, then a text of 64 bytes.
-_FIELD = re.compile(_KEY + rb"\x18\x40(.{64})", re.DOTALL)
+# What stands before the digits in a footer: the key, then the header of a text (0x18) of 64 bytes (0x40) in Thrift's
+# compact protocol. Sought as plain bytes: a damaged footer has to be found out, not parsed.
+_PARQUET_LABEL = _KEY + b"\x18\x40"
 
 
 class _Place(NamedTuple):
@@ -70,20 +74,29 @@ def _find(file: BinaryIO) -> _Place | None:
     """Where the checksum stands. A file whose ends are damaged has a place at which no checksum fits."""
     file.seek(0)
     head = file.read(len(_USER_BLOCK_LABEL) + len(_ZEROS))
-    if head.startswith(_HDF5_MAGIC):
+    if head.startswith(_HDF5_MAGIC):  # no user block
         return None
-    if not head.startswith(_PARQUET_MAGIC):
-        return _Place(len(_USER_BLOCK_LABEL), head[len(_USER_BLOCK_LABEL) :])
+    if head.startswith(_PARQUET_MAGIC):
+        return _find_in_footer(file)
+    return _Place(len(_USER_BLOCK_LABEL), head[len(_USER_BLOCK_LABEL) :])
+
+
+def _find_in_footer(file: BinaryIO) -> _Place | None:
+    """`_find` for a Parquet file: data, footer, length of the footer, magic."""
     end = file.seek(0, os.SEEK_END)
-    file.seek(max(0, end - 8))
-    tail = file.read()
-    if tail[4:] != _PARQUET_MAGIC:
+    file.seek(max(0, end - _PARQUET_END_BYTES))
+    length, magic = file.read(4), file.read()
+    if magic != _PARQUET_MAGIC:
         return _Place(0, b"")
-    begin = max(0, end - 8 - int.from_bytes(tail[:4], "little"))
+    begin = max(0, end - _PARQUET_END_BYTES - int.from_bytes(length, "little"))
     file.seek(begin)
+    footer = file.read()
     # the last: key-value metadata follow the statistics of the columns, which hold texts of the data
-    fields = list(_FIELD.finditer(file.read()))
-    return _Place(begin + fields[-1].start(1), fields[-1][1]) if fields else None
+    label = footer.rfind(_PARQUET_LABEL)
+    if label < 0:
+        return None
+    digits = label + len(_PARQUET_LABEL)
+    return _Place(begin + digits, footer[digits : digits + len(_ZEROS)])
 
 
 def _digest(file: BinaryIO, offset: int) -> bytes:

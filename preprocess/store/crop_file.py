@@ -33,7 +33,9 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.running.cli import UserError
-from preprocess.store.files import BlobReader, Origin, create_h5
+from preprocess.store.blobs import BlobReader
+from preprocess.store.hdf5 import create_h5
+from preprocess.store.origin import Origin
 from preprocess.video.outcomes import OK
 
 # Attribute of /images: what its bytes are, so that files of another kind are refused by name.

@@ -13,9 +13,10 @@ from pathlib import Path
 import pyarrow as pa
 
 from preprocess.running.cli import UserError, log, run_command
-from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import INDEX
 from preprocess.store.shards import shard_names
+from preprocess.store.tables import read_table, write_table
 
 # Snakemake compares inputs up to this size by content (its --max-checksum-file-size), larger ones by time.
 COMPARED_BYTES = 1_000_000

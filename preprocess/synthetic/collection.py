@@ -21,8 +21,10 @@ from preprocess.running.settings import settings_json
 from preprocess.running.workers import end_with_parent
 from preprocess.store import versions
 from preprocess.store.crop_file import encode_png
-from preprocess.store.files import Origin, create_h5, write_table
+from preprocess.store.hdf5 import create_h5
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import POINTS_81
+from preprocess.store.tables import write_table
 from preprocess.synthetic.clip import Clip, render_frame, sample_clip
 from preprocess.synthetic.encode import cut_in_half, write_video
 from preprocess.synthetic.identity import sample_identity

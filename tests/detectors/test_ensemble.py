@@ -17,8 +17,9 @@ from helpers import finished_run
 from helpers.small_run import SMALL_CONFIG, planned, snakemake, start_snakemake
 from helpers.tiny_predictions import write_predictions
 from preprocess.running.cli import UserError
-from preprocess.store.files import read_origin, read_rows, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import read_rows, write_table
 from workflow.config import check_config, resolve_experiments
 from workflow.status import read_status
 from workflow.verify import verify_store

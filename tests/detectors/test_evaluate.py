@@ -19,7 +19,8 @@ from helpers.programs import run_program
 from helpers.tiny_predictions import write_predictions
 from preprocess.running.cli import UserError
 from preprocess.store import schemas
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
+from preprocess.store.tables import write_table
 
 # name: label and the scores of its samples; two faces in frame 0, then one a frame
 VIDEOS = {

@@ -22,8 +22,9 @@ from helpers.short_run import predict_on_cpu, save_untrained
 from helpers.tiny_masks import add_landmarks_and_masks
 from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
-from preprocess.store.files import Origin, read_table, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import read_table, write_table
 
 SMALL = {"backbone": "test_resnet", "pretrained": False, "size": 64}
 FACTS = {"experiment": "e", "seed": 3, "thresholds": {"frame": 0.5, "video": 0.5}}

@@ -38,8 +38,9 @@ from preprocess.index import index_videos
 from preprocess.running.cli import UserError
 from preprocess.samples import sample_table
 from preprocess.store.crop_file import CropReader, write_crops
-from preprocess.store.files import Origin, read_table, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, SAMPLES
+from preprocess.store.tables import read_table, write_table
 from preprocess.synthetic import render_portrait
 
 FRAMES = FramesSettings(n_frames=4)

@@ -21,8 +21,9 @@ from helpers.small_run import ROOT
 from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
 from preprocess.running.orphans import RUN_VARIABLE, processes_of
-from preprocess.store.files import read_origin, read_rows
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import read_rows
 
 SETTINGS = {
     "backbone": "test_resnet",

@@ -14,7 +14,7 @@ from sklearn.metrics import roc_auc_score
 from detectors.networks.detector import NetworkDetector
 from detectors.predict import predict_dataset
 from detectors.train import train_detector
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 
 TRAINED_ON = ("ff_synthetic", "celebdf_synthetic")
 

@@ -10,8 +10,9 @@ import numpy as np
 from helpers.tiny_store import BOX, CROP_SIZE
 from preprocess.masks import DIFFERENCE, REAL, UNKNOWN, CropMasks, encode_mask, write_masks
 from preprocess.store.crop_file import CropReader
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import LANDMARKS, N_LANDMARKS
+from preprocess.store.tables import write_table
 from preprocess.video.outcomes import NO_LANDMARKS, OK
 
 # Where in the face box the points of each part lie: (first point, end, x0, y0, x1, y1).

@@ -10,8 +10,9 @@ import numpy as np
 import pandas as pd
 import pyarrow as pa
 
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.tables import write_table
 
 # what the file of a prediction says of the detector that made it
 MADE_BY = {"experiment": "e", "seed": 0, "split": "test", "train": ["d"], "aggregation": "mean"}

@@ -10,8 +10,9 @@ import numpy as np
 import pyarrow as pa
 
 from preprocess.store.crop_file import Crop, encode_crop, write_crops
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import SAMPLES
+from preprocess.store.tables import write_table
 
 # of the crop's point (0, 0) in the frame, and the face box in frame pixels
 CROP_X, CROP_Y = 100, 50

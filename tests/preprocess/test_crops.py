@@ -13,7 +13,7 @@ from preprocess.crops import CropsSettings, crop_shard, crop_window, cut_crop, c
 from preprocess.running.cli import UserError
 from preprocess.running.settings import load_settings
 from preprocess.store.crop_file import CropReader, CropRows, decode_crop, encode_crop, encode_png, write_crops
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED
 
 

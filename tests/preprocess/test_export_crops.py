@@ -11,7 +11,7 @@ from helpers.tiny_store import make_store
 from preprocess.export_crops import choose_rows, export_crops, label_crops
 from preprocess.running.cli import UserError
 from preprocess.store.crop_file import Crop, CropReader, write_crops
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 from preprocess.video.outcomes import UNDECODED
 
 SHARD = "0001"

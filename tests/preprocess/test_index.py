@@ -14,10 +14,11 @@ from preprocess.datasets import IndexSettings
 from preprocess.index import describe_index, file_checksum, index_videos, main, shard_of
 from preprocess.running.cli import UserError
 from preprocess.store import shard_lists
-from preprocess.store.files import read_origin, read_rows, read_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import INDEX
 from preprocess.store.shard_lists import main as list_shards
 from preprocess.store.shard_lists import write_shard_lists
+from preprocess.store.tables import read_rows, read_table
 from preprocess.video.outcomes import MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
 
 MEASURED = ("codec", "height", "width", "n_frames", "fps", "duration_seconds", "n_bytes", "checksum", "mask_checksum")

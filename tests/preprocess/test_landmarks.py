@@ -18,7 +18,8 @@ from preprocess.landmarks import (
 )
 from preprocess.running.cli import UserError
 from preprocess.store.crop_file import Crop, CropReader, write_crops
-from preprocess.store.files import Origin, read_origin, read_rows
+from preprocess.store.origin import Origin, read_origin
+from preprocess.store.tables import read_rows
 from preprocess.synthetic import FaceTruth, render_portrait
 from preprocess.train_predictor import PredictorSettings, train_predictor
 from preprocess.video.outcomes import NO_LANDMARKS, UNDECODED

@@ -12,9 +12,11 @@ from helpers.programs import run_program
 from preprocess.crops import CropsSettings, cut_crop
 from preprocess.masks import MasksSettings, difference_mask, hull_mask, main, make_masks, structural_difference
 from preprocess.running.cli import UserError
+from preprocess.store.blobs import BlobReader
 from preprocess.store.crop_file import Crop, CropReader, decode_png, write_crops
-from preprocess.store.files import BlobReader, Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, LANDMARKS
+from preprocess.store.tables import write_table
 from preprocess.synthetic import FaceTruth, render_portrait
 from preprocess.synthetic.encode import write_video
 from preprocess.video.outcomes import UNDECODED

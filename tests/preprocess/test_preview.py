@@ -10,9 +10,12 @@ from preprocess import preview
 from preprocess.preview import Limits, draw_crop, draw_shard, main
 from preprocess.running.cli import UserError
 from preprocess.samples import ShardFiles
+from preprocess.store.blobs import BlobWriter
 from preprocess.store.crop_file import Crop, CropReader, encode_crop, encode_png, write_crops
-from preprocess.store.files import BlobWriter, Origin, create_h5, write_table
+from preprocess.store.hdf5 import create_h5
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, INDEX, LANDMARKS
+from preprocess.store.tables import write_table
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNREADABLE
 
 ORIGIN = Origin("d", "test", "{}", 1, "0000")

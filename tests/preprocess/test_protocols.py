@@ -23,8 +23,9 @@ from preprocess.masks import MasksSettings, make_masks, write_masks
 from preprocess.running.settings import load_settings
 from preprocess.samples import ShardFiles, collect_shard, describe_ledger
 from preprocess.store.crop_file import CropReader, write_crops
-from preprocess.store.files import Origin, read_table, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS
+from preprocess.store.tables import read_table, write_table
 from preprocess.synthetic import render_portrait
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNUSED
 from workflow.config import check_config, resolve

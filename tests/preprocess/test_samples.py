@@ -5,8 +5,10 @@ import pytest
 from preprocess.running.cli import UserError
 from preprocess.samples import ShardFiles, collect_dataset, describe_ledger
 from preprocess.store.crop_file import Crop, encode_crop, write_crops
-from preprocess.store.files import Origin, create_h5, write_table
+from preprocess.store.hdf5 import create_h5
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS
+from preprocess.store.tables import write_table
 from preprocess.video.outcomes import NO_FACE, NO_FRAMES, OK, PARTIAL, UNDECODED, UNREADABLE, UNUSED
 
 ORIGIN = Origin("d", "test", "{}", 1, "0000")

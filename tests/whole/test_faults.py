@@ -30,7 +30,7 @@ from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
 from preprocess.running.workers import map_videos
 from preprocess.samples import check_lost
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 from preprocess.video.outcomes import MISSING, NO_FACE, OK, PARTIAL, UNLABELLED, UNREADABLE, UNUSED
 
 needs_mount = pytest.mark.skipif(not can_mount(), reason="this user may not mount file systems")

@@ -14,8 +14,9 @@ from detectors.figures.experiment import FIGURES
 from helpers.small_run import SMALL_CONFIG, snakemake
 from preprocess.datasets.raw import VIDEO_SUFFIXES
 from preprocess.face.tracks import box_iou
+from preprocess.store.blobs import BlobReader
 from preprocess.store.crop_file import CropReader, decode_png
-from preprocess.store.files import BlobReader, read_rows
+from preprocess.store.tables import read_rows
 from preprocess.video.outcomes import MISSING, NO_FACE, OK, UNLABELLED, UNREADABLE
 
 DATASETS = tuple(SMALL_CONFIG["datasets"])

@@ -24,7 +24,7 @@ from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
 from preprocess.running.cli import UserError
 from preprocess.store.crop_file import CropReader, write_crops
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import FRAMES, INDEX
 from preprocess.video.outcomes import MISSING, OK, UNREADABLE, VIDEO_STATUS
 

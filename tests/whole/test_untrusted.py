@@ -27,7 +27,7 @@ from preprocess.datasets import IndexSettings
 from preprocess.face.shape_predictor import ShapePredictor
 from preprocess.index import index_videos
 from preprocess.running.cli import UserError
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 from preprocess.video.outcomes import OK, UNREADABLE
 from workflow.config import check_config
 

@@ -290,7 +290,7 @@ def test_a_job_ends_when_its_snakemake_has_gone_and_only_then(tmp_path):
 def test_a_program_that_is_asked_to_end_removes_what_it_was_writing(tmp_path):
     program = (
         "import sys, time\nfrom preprocess.running.cli import run_command\n"
-        "from preprocess.store.files import atomic_path\n"
+        "from preprocess.store.atomic import atomic_path\n"
         "def main():\n"
         "    with atomic_path(sys.argv[1]) as temporary:\n"
         "        print(temporary, flush=True)\n"

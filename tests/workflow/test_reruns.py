@@ -14,7 +14,7 @@ import pytest
 import yaml
 
 from helpers.small_run import RESULTS, ROOT, SMALL_CONFIG, planned, snakemake, start_snakemake
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 
 DATASETS = tuple(SMALL_CONFIG["datasets"])
 STAGES = {"frames": "parquet", "faces": "parquet", "crops": "h5", "landmarks": "parquet", "masks": "h5"}

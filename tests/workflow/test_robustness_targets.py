@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from helpers.small_run import SMALL_CONFIG, planned, snakemake
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 
 TARGETS = ("results/e/robustness.csv", "results/e/perturbations.csv")
 

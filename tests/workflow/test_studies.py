@@ -16,8 +16,9 @@ from snakemake.utils import update_config
 from detectors.families.registry import detector_class
 from helpers.short_run import predict_on_cpu, train_on_cpu
 from helpers.small_run import ROOT, start_snakemake
-from preprocess.store.files import read_origin, read_table, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import SAMPLES
+from preprocess.store.tables import read_table, write_table
 from workflow.config import check_config, experiment_settings, resolve_experiments
 
 STUDIES = sorted((ROOT / "config/studies").glob("*.yaml"))

@@ -23,8 +23,10 @@ from helpers.small_run import ROOT, snakemake_command
 from preprocess.running.cli import UserError
 from preprocess.store import checksum
 from preprocess.store.crop_file import Crop, CropReader, CropRows, write_crops
-from preprocess.store.files import Origin, create_h5, read_origin, read_rows, read_table, write_table
+from preprocess.store.hdf5 import create_h5
+from preprocess.store.origin import Origin, read_origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS, LEDGER, PREDICTIONS, SAMPLES
+from preprocess.store.tables import read_rows, read_table, write_table
 from preprocess.video.outcomes import OK
 from workflow import checks as store_checks
 from workflow.checks import DAMAGED, DISAGREES, MISSING, STALE
@@ -131,7 +133,7 @@ def test_a_crop_that_does_not_decode_is_named_by_who_reads_it(finished, tmp_path
     with h5py.File(path, "r+") as file:
         begin, end = file["images/offset"][:2]
         file["images/encoded"][begin:end] = 0
-    with pytest.raises(UserError, match=r"crop 0 of .*0000\.h5 is damaged .*preprocess\.verify"):
+    with pytest.raises(UserError, match=r"crop 0 of .*0000\.h5 is damaged .*workflow\.verify"):
         CropRows(path).read(0)
     with CropReader(path) as crops, pytest.raises(UserError, match=r"crop 0 of .*0000\.h5 is damaged"):
         crops.image(0)

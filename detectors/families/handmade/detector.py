@@ -26,7 +26,7 @@ from detectors.interface.settings import DetectorSettings
 from detectors.networks.lightning_module import validation_metrics
 from preprocess.running.cli import UserError
 from preprocess.running.settings import setting
-from preprocess.store.files import atomic_path
+from preprocess.store.atomic import atomic_path
 
 log = logging.getLogger("detectors")
 

@@ -19,8 +19,8 @@ from detectors.data.samples import Samples
 from detectors.families.sbi.detector import FacesToBlend, SbiSettings, blend_batch
 from preprocess.running.cli import run_command
 from preprocess.running.settings import load_settings
+from preprocess.store.atomic import atomic_path
 from preprocess.store.crop_file import encode_png
-from preprocess.store.files import atomic_path
 
 log = logging.getLogger("detectors")
 

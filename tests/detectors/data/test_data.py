@@ -18,8 +18,9 @@ from detectors.data.split import draw_rows, split_for_training
 from helpers.tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 from preprocess.running.cli import UserError
 from preprocess.store.crop_file import CropReader, CropRows
-from preprocess.store.files import Origin, read_rows, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import SAMPLES
+from preprocess.store.tables import read_rows, write_table
 
 SHIFT = np.array([[1, 0, CROP_X], [0, 1, CROP_Y]], np.float64)
 

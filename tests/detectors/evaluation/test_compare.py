@@ -15,8 +15,9 @@ from detectors.evaluation.compare import COLUMNS, compare, delong_test, placemen
 from helpers.programs import run_program
 from helpers.tiny_predictions import video_scores
 from preprocess.running.cli import UserError
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import VIDEO_SCORES
+from preprocess.store.tables import write_table
 
 
 def two_detectors(seed, n=120, decimals=2):

@@ -12,8 +12,9 @@ from detectors.evaluation.leakage import check_leaks, find_leaks, read_leaked
 from detectors.figures.tables import write_csv
 from helpers.programs import run_program
 from preprocess.running.cli import UserError
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX
+from preprocess.store.tables import write_table
 
 LAYOUTS = {
     "ff_c23": "faceforensics",

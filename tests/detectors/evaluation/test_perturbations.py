@@ -15,8 +15,9 @@ from helpers.tiny_predictions import video_scores
 from preprocess.datasets import LAYOUTS, IndexSettings
 from preprocess.datasets.dfdc import perturbations
 from preprocess.running.cli import UserError
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, VIDEO_SCORES
+from preprocess.store.tables import write_table
 
 
 def told(augmentations) -> list[tuple[str, str]]:

@@ -14,8 +14,9 @@ from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
 from preprocess.store import versions
 from preprocess.store.checksum import file_sha256
-from preprocess.store.files import Origin, write_table
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import LEDGER
+from preprocess.store.tables import write_table
 
 
 def write(folder, summaries):

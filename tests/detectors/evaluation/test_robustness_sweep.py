@@ -26,8 +26,9 @@ from helpers.programs import run_program
 from helpers.short_run import predict_on_cpu, train_on_cpu
 from helpers.tiny_predictions import MADE_BY
 from helpers.tiny_store import make_store
-from preprocess.store.files import read_origin, write_table
+from preprocess.store.origin import read_origin
 from preprocess.store.schemas import DISTORTED_PREDICTIONS
+from preprocess.store.tables import write_table
 
 N_FRAMES = 3
 ON_CPU = {"batch_size": 8, "workers": 0, "device": "cpu"}

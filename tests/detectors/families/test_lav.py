@@ -37,7 +37,7 @@ from helpers.tiny_masks import add_landmarks_and_masks, face_landmarks
 from helpers.tiny_store import BOX, CROP_X, CROP_Y, make_store
 from preprocess.masks import CropMasks, write_masks
 from preprocess.running.cli import UserError
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 
 METHODS = ["real", "columns", "stripes"]
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 64, "fusion_channels": 16}

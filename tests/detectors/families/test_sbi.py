@@ -44,8 +44,9 @@ from helpers.tiny_masks import add_landmarks
 from helpers.tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 from preprocess.running.cli import UserError
 from preprocess.store.crop_file import Crop, encode_crop, write_crops
-from preprocess.store.files import Origin, read_rows
+from preprocess.store.origin import Origin
 from preprocess.store.schemas import REAL
+from preprocess.store.tables import read_rows
 from preprocess.synthetic import geometry
 
 SIZE = 96

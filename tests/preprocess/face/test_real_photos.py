@@ -23,7 +23,7 @@ from preprocess.face.tracks import box_iou
 from preprocess.landmarks import LandmarksSettings, detect_landmarks, load_predictor
 from preprocess.running.cli import UserError
 from preprocess.store.crop_file import CropReader, write_crops
-from preprocess.store.files import Origin
+from preprocess.store.origin import Origin
 
 PHOTOS = Path(__file__).parents[4] / "shared/real/photos"
 pytestmark = pytest.mark.skipif(not PHOTOS.is_dir(), reason=f"dlib's example photographs are not in {PHOTOS}")

@@ -10,7 +10,7 @@ from preprocess.face.tracks import box_iou
 from preprocess.faces import FacesSettings, track_shard
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 from preprocess.synthetic import SyntheticSettings, make_collection
 from preprocess.synthetic.clip import KINDS
 from preprocess.video.outcomes import OK

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from preprocess.running.cli import UserError
+from preprocess.store.blobs import BlobReader
 from preprocess.store.crop_file import decode_png
-from preprocess.store.files import BlobReader
 from preprocess.synthetic import (
     Pose,
     SyntheticSettings,

@@ -12,7 +12,7 @@ from preprocess.datasets import IndexSettings
 from preprocess.faces import FacesSettings, track_shard
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
-from preprocess.store.files import read_rows
+from preprocess.store.tables import read_rows
 from preprocess.synthetic import render_portrait
 from preprocess.synthetic.encode import write_video as write_rendered
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED
