@@ -27,6 +27,23 @@ def test_a_padded_window_is_the_box_with_its_margins_and_black_beside_it(image):
     assert not cut[:, 60:].any()
 
 
+def test_a_window_that_reaches_beyond_the_stored_crop_is_black_there(image):
+    """At every edge: what the crop holds lies where it belongs."""
+    window = CropWindow(margin=0, size=60)
+    for x, y in ((-20, 5), (-20, -10), (30, -10), (85, 30), (85, 65), (30, 65), (-20, 65), (85, -10)):
+        cut = window.cut(image, np.array([x, y, x + 60, y + 60]), SAME)
+        frame = np.zeros((300, 300, 3), np.uint8)
+        frame[100:200, 100:220] = image
+        assert np.array_equal(cut, frame[100 + y : 160 + y, 100 + x : 160 + x]), (x, y)
+
+
+def test_a_padded_low_face_has_its_bars_above_and_below(image):
+    cut = CropWindow(margin=0, size=50, shape="pad").cut(image, np.array([40, 30, 90, 60]), SAME)
+    assert np.array_equal(cut[10:40], image[30:60, 40:90])
+    assert not cut[:10].any()
+    assert not cut[40:].any()
+
+
 def test_a_padded_window_keeps_the_proportions_of_the_face(image):
     cut = CropWindow(margin="10px", size=35, shape="pad").cut(image, BOX, SAME)
     expected = cv2.resize(image[20:90, 30:80], (25, 35), interpolation=cv2.INTER_AREA)

@@ -18,6 +18,7 @@ from detectors.families.ucf import (
     swap_halves,
 )
 from detectors.networks.backbones import Backbone
+from detectors.networks.losses import triplet_loss
 from helpers.tiny_batches import learn, random_images, untaught
 from preprocess.running.cli import UserError
 
@@ -98,6 +99,38 @@ def test_total_is_the_weighted_sum_and_reconstruction_the_four_distances():
         images = batch["fake"] if target is fake else batch["real"]
         expected += (pixels - normalise(images)).abs().mean().item()
     assert losses["reconstruction"].item() == pytest.approx(expected, rel=1e-4)
+
+
+def test_fakes_come_first_and_are_labelled_fake_reals_are_labelled_real():
+    """Each loss against the outputs that it is of: rows 0 to 3 are the fakes of a batch of four pairs."""
+    model, batch = make_ucf().eval(), make_batch()
+    losses = model.losses(batch)
+    f = model.features(torch.cat([batch["fake"], batch["real"]]))
+    common_logits, common_vectors = model.common_head(f.common)
+    specific_logits, specific_vectors = model.specific_head(f.specific)
+    is_fake, method = torch.tensor([1] * 4 + [0] * 4), torch.tensor([1, 2, 1, 2] + [0] * 4)
+    correct = common_logits.log_softmax(1)[range(8), is_fake]
+    assert losses["common"].item() == pytest.approx(-correct.mean().item(), rel=1e-5)
+    correct = specific_logits.log_softmax(1)[range(8), method]
+    assert losses["specific"].item() == pytest.approx(-correct.mean().item(), rel=1e-5)
+    # the margin of Yan et al., ICCV 2023, is 3
+    expected = triplet_loss(common_vectors, is_fake, margin=3.0) + triplet_loss(specific_vectors, method, margin=3.0)
+    assert losses["contrastive"].item() == pytest.approx(expected.item(), rel=1e-5)
+
+
+def test_pixels_are_normalised_with_mean_and_deviation_of_one_half():
+    """As DeepfakeBench does (x / 255, then (x - 0.5) / 0.5), to what tanh can give back."""
+    assert normalise(torch.tensor([0, 51, 255], dtype=torch.uint8)).tolist() == pytest.approx([-1, -0.6, 1], abs=1e-7)
+
+
+def test_the_defaults_are_those_of_the_paper():
+    """Yan et al., ICCV 2023: weights of equation 7, and section 4.1; the dropouts are those of its code."""
+    settings = UcfSettings()
+    weights = (settings.specific_weight, settings.reconstruction_weight, settings.contrastive_weight)
+    assert weights == (0.1, 0.3, 0.05)
+    assert (settings.contrastive_margin, settings.permute_probability) == (3.0, 0.7)
+    assert (settings.channels, settings.dropout, settings.decoder_dropout) == (512, 0.2, 0.3)
+    assert (settings.learning_rate, settings.weight_decay, settings.batch_size) == (2e-4, 5e-4, 16)
 
 
 def test_permutation_changes_only_the_reconstruction():

@@ -45,6 +45,15 @@ def test_max_then_mean_leaves_out_faces_below_half_the_area_of_the_largest():
     assert scores_of(with_boxes, "max_then_mean") == {"a": (1 + 0.5) / 2, "b": 0.5}
 
 
+def test_the_area_of_a_face_is_its_width_times_its_height_wherever_it_is():
+    # 40 x 10 = 400, 10 x 21 = 210 and 15 x 13 = 195 px; half of the largest is 200
+    boxes = [(100, 200, 140, 210), (300, 50, 310, 71), (20, 90, 35, 103)]
+    samples = pd.DataFrame(boxes, columns=BOXES.columns).assign(
+        video_id="a", label=0, frame_index=3, score=[0.25, 0.5, 1.0]
+    )
+    assert video_scores(samples, "max_then_mean")["score"].tolist() == [0.5]
+
+
 def test_confident_is_the_mean_of_the_half_that_is_farthest_from_one_half():
     # of a: .25 1 .375 .125 .5, three of five
     assert scores_of(FACES, "confident") == {"a": (1 + 0.125 + 0.25) / 3, "b": 0.5}

@@ -3,9 +3,12 @@
 import numpy as np
 import pytest
 from scipy.optimize import brentq
+from scipy.stats import norm
 from sklearn import metrics as sklearn_metrics
 
 from detectors.measures.metrics import (
+    INTERVAL_PERCENT,
+    INTERVAL_Z,
     METRICS,
     RESAMPLED,
     bootstrap,
@@ -151,8 +154,17 @@ def test_bootstrap_is_seeded_and_spreads_as_theory_says():
     assert aucs.std() == pytest.approx(expected, rel=0.1)
 
 
+def test_an_interval_of_95_percent_leaves_out_a_fortieth_on_either_side():
+    """Of resamples by their percentiles, of a standard error by the quantile of the normal distribution."""
+    assert tuple(np.array(INTERVAL_PERCENT) / 100) == pytest.approx((0.025, 0.975))
+    assert pytest.approx(norm.ppf(0.975), abs=1e-12) == INTERVAL_Z
+
+
 def test_bootstrap_leaves_undefined_what_the_samples_do_not_define():
-    reals = bootstrap([0, 0], [0.1, 0.7], 0.5, n_resamples=10, seed=0)
+    with np.errstate(all="raise"):  # nothing is divided by no fakes
+        reals = bootstrap([0, 0], [0.1, 0.7], 0.5, n_resamples=10, seed=0)
+        fakes = bootstrap([1, 1], [0.1, 0.7], 0.5, n_resamples=10, seed=0)
+    assert {name for name, values in fakes.items() if np.isnan(values).all()} == {"auc"}
     assert {name for name, values in reals.items() if np.isnan(values).all()} == {"auc", "f1"}
     assert set(reals["accuracy"]) <= {0, 0.5, 1}
     without_threshold = bootstrap([0, 1], [0.1, 0.7], np.nan, n_resamples=10, seed=0)

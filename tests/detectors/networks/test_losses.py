@@ -7,7 +7,37 @@ import math
 import pytest
 import torch
 
-from detectors.networks.losses import pair_contrastive, pairs_of_batch, triplet_loss
+from detectors.networks.losses import cross_entropy, focal_loss, pair_contrastive, pairs_of_batch, triplet_loss
+
+
+# log odds of fake: 0.8, 0.3 and 0.5 are the probabilities of a fake, a real and a real
+LOGITS = torch.log(torch.tensor([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]]))
+CLASSES = torch.tensor([1, 0, 0])
+
+
+@pytest.mark.parametrize("fake_weight", [0.25, 0.5, 0.8])
+def test_cross_entropy_by_hand(fake_weight):
+    """Reals weigh one minus what fakes weigh, and the weights are divided by their sum."""
+    w, v = fake_weight, 1 - fake_weight
+    expected = -(w * math.log(0.8) + v * math.log(0.7) + v * math.log(0.5)) / (w + 2 * v)
+    loss = cross_entropy(LOGITS, CLASSES, fake_weight=fake_weight, label_smoothing=0.0)
+    assert loss.item() == pytest.approx(expected, rel=1e-5)
+
+
+def test_label_smoothing_spreads_a_share_over_both_classes():
+    # of 0.2 either class gets 0.1; all weights are alike
+    targets = [(0.1, 0.9), (0.9, 0.1), (0.9, 0.1)]
+    logs = [(math.log(0.2), math.log(0.8)), (math.log(0.7), math.log(0.3)), (math.log(0.5), math.log(0.5))]
+    expected = -sum(t * p for target, log in zip(targets, logs, strict=True) for t, p in zip(target, log, strict=True))
+    loss = cross_entropy(LOGITS, CLASSES, fake_weight=0.5, label_smoothing=0.2)
+    assert loss.item() == pytest.approx(expected / 3, rel=1e-5)
+
+
+def test_focal_loss_by_hand():
+    """Lin et al., ICCV 2017, equation 5, with the paper's alpha of 0.25 for fakes and gamma of 2."""
+    terms = [0.25 * 0.2**2 * math.log(0.8), 0.75 * 0.3**2 * math.log(0.7), 0.75 * 0.5**2 * math.log(0.5)]
+    loss = focal_loss(LOGITS, CLASSES, gamma=2.0, fake_weight=0.25)
+    assert loss.item() == pytest.approx(-sum(terms) / 3, rel=1e-5)
 
 
 def test_pair_contrastive_by_hand():

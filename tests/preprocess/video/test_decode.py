@@ -2,7 +2,7 @@ import av
 import cv2
 import numpy as np
 import pytest
-from PIL import Image
+from PIL import Image, ImageOps
 
 from helpers.grey_videos import grey_frames, write_video
 from helpers.tiny_videos import cut_beginning, turn_clockwise
@@ -88,6 +88,16 @@ def test_images_come_as_rgb(tmp_path, mode):
     pixels = read_image(path)
     assert pixels.shape == (6, 8, 3)
     assert np.abs(pixels.astype(int) - 200).max() <= 2
+
+
+@pytest.mark.parametrize("orientation", range(10))
+def test_images_are_turned_as_pillow_turns_them(tmp_path, orientation):
+    image = Image.fromarray(np.random.default_rng(0).integers(0, 256, (6, 8, 3), np.uint8))
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    image.save(tmp_path / "image.png", exif=exif)
+    with Image.open(tmp_path / "image.png") as saved:
+        assert np.array_equal(read_image(tmp_path / "image.png"), np.asarray(ImageOps.exif_transpose(saved)))
 
 
 def test_exif_orientation(tmp_path):

@@ -160,7 +160,7 @@ def test_probe_image_trusts_content_and_not_extension(tmp_path):
     assert probe_image(tmp_path / "b.jpeg").codec == "webp"
 
 
-@pytest.mark.parametrize(("orientation", "size"), [(1, (30, 40)), (3, (30, 40)), (6, (40, 30)), (8, (40, 30))])
+@pytest.mark.parametrize(("orientation", "size"), [*((n, (30, 40)) for n in (0, 1, 2, 3, 4, 9)), *((n, (40, 30)) for n in (5, 6, 7, 8))])
 def test_probe_image_applies_exif_orientation(tmp_path, orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
