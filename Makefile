@@ -3,9 +3,11 @@ PYTHON ?= python3
 BIN := .venv/bin
 CORES ?= 12
 RESULT := results/ucf_multi/eval.csv
+SEED ?= 12
+SAMPLE ?= 160
 
 .DEFAULT_GOAL := help
-.PHONY: help env run test test-slow test-training test-cluster lint schema clean
+.PHONY: help env run test test-slow test-training mutants test-cluster lint schema clean
 
 help: ## what can be made
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:.*## /\t/' | expand -t 14
@@ -32,6 +34,9 @@ test-slow: env ## run the tests that take minutes
 
 test-training: env ## train every detector, and every experiment of the studies cut down (an hour; not in CI)
 	$(BIN)/python -m pytest -m training
+
+mutants: env ## change one operator at a time and see which changes the quick tests find (an hour; SEED=12 SAMPLE=160)
+	$(BIN)/python benchmarks/mutants.py --seed $(SEED) --sample $(SAMPLE)
 
 test-cluster: env ## run the main job on a Slurm that this starts (root, Debian), and through a submit command
 	timeout --signal INT --kill-after 60 1500 $(BIN)/python -m pytest --timeout 1400 tests/cluster; \

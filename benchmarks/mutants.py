@@ -579,6 +579,7 @@ def main() -> None:
     parser.add_argument("--output", type=Path, metavar="CSV", help="table of all changes and what became of them")
     parser.add_argument("--seconds", type=float, default=240, help="limit for the tests of one change")
     parser.add_argument("--list", action="store_true", help="only say what would be changed, and which tests are run")
+    parser.add_argument("--cold", action="store_true", help="import nothing before the fork, for modules without torch")
     arguments = parser.parse_args()
     tree = Path(__file__).resolve().parents[1]
     if arguments.again:
@@ -594,7 +595,7 @@ def main() -> None:
         return
     # as tests/conftest.py has it, which comes too late for what is imported here
     os.environ |= {"OMP_WAIT_POLICY": "PASSIVE", "OMP_NUM_THREADS": "1", "MPLBACKEND": "Agg"}
-    for name in HEAVY:
+    for name in () if arguments.cold else HEAVY:
         with contextlib.suppress(ImportError):
             importlib.import_module(name)
     start = time.monotonic()

@@ -9,7 +9,6 @@ import torch
 
 from detectors.networks.losses import cross_entropy, focal_loss, pair_contrastive, pairs_of_batch, triplet_loss
 
-
 # log odds of fake: 0.8, 0.3 and 0.5 are the probabilities of a fake, a real and a real
 LOGITS = torch.log(torch.tensor([[0.2, 0.8], [0.7, 0.3], [0.5, 0.5]]))
 CLASSES = torch.tensor([1, 0, 0])

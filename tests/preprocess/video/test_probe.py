@@ -160,7 +160,10 @@ def test_probe_image_trusts_content_and_not_extension(tmp_path):
     assert probe_image(tmp_path / "b.jpeg").codec == "webp"
 
 
-@pytest.mark.parametrize(("orientation", "size"), [*((n, (30, 40)) for n in (0, 1, 2, 3, 4, 9)), *((n, (40, 30)) for n in (5, 6, 7, 8))])
+@pytest.mark.parametrize(
+    ("orientation", "size"),
+    [*((upright, (30, 40)) for upright in (0, 1, 2, 3, 4, 9)), *((turned, (40, 30)) for turned in (5, 6, 7, 8))],
+)
 def test_probe_image_applies_exif_orientation(tmp_path, orientation, size):
     exif = Image.Exif()
     exif[0x0112] = orientation
@@ -227,8 +230,8 @@ def peak_mib(function: str, path: Path) -> tuple[float, str]:
         pytest.skip("only Linux tells the memory of a process from that of the one that started it")
     code = """
 import sys
-from preprocess.decode import *
-from preprocess.probe import *
+from preprocess.video.decode import *
+from preprocess.video.probe import *
 try:
     print(eval(sys.argv[1])(sys.argv[2]))
 except ProbeError as error:
