@@ -285,3 +285,79 @@ def test_memory_does_not_grow_with_the_length_of_the_video():
         return peak
 
     assert peak_bytes(2000) < 1.2 * peak_bytes(200)
+
+
+# --- where each limit lies ------------------------------------------------------------------------------------------
+
+HERE = [boxes((100, 100)), boxes((100, 100))]  # seen twice: it stands still, side 20
+
+
+@pytest.mark.parametrize(("shift", "linked"), [(15, 0), (15.1, 1)])
+def test_a_known_motion_leads_three_quarters_of_a_side_far(shift, linked):
+    assert link([*HERE, boxes((100 + shift, 100))], iou_threshold=0.9, max_jump=1.25)[2] == [linked]
+
+
+@pytest.mark.parametrize(("shift", "linked"), [(25, 0), (25.1, 1)])
+def test_a_face_seen_once_goes_as_far_as_max_jump(shift, linked):
+    assert link([boxes((100, 100)), boxes((100 + shift, 100))], max_jump=1.25)[1] == [linked]
+
+
+@pytest.mark.parametrize(("side", "linked"), [(30, 0), (30.1, 1), (13.4, 0), (13.3, 1)])
+def test_sizes_are_alike_up_to_one_and_a_half(side, linked):
+    """Of a motion as of looks: both lead from a side of 20 px to one of 30, or of 13.4."""
+    there = boxes((115, 100), side=side)
+    assert link([boxes((100, 100)), there], iou_threshold=0.9, max_jump=1.25)[1] == [linked]
+    alike = [[[90, 80]], [[90, 80]]]
+    assert link([boxes((100, 100)), there], iou_threshold=0.9, max_jump=1.25, step_seconds=0.4, looks=alike)[1] == [
+        linked
+    ]
+
+
+@pytest.mark.parametrize(("step_seconds", "linked"), [(0.25, 0), (0.26, 1)])
+def test_motion_is_trusted_for_a_quarter_of_a_second(step_seconds, linked):
+    assert link([boxes((100, 100)), boxes((120, 100))], max_jump=1.25, step_seconds=step_seconds)[1] == [linked]
+
+
+@pytest.mark.parametrize(("level", "linked"), [(115, 0), (115.1, 1)])
+def test_looks_lead_a_face_on_up_to_a_difference_of_25(level, linked):
+    frames, looks = [boxes((100, 100)), boxes((150, 100))], [[[90, 80]], [[level, level - 10]]]
+    assert link(frames, max_jump=1.25, step_seconds=0.4, looks=looks)[1] == [linked]
+
+
+@pytest.mark.parametrize(("seconds", "shift", "linked"), [(0.3, 60, 0), (0.3, 60.1, 1), (1, 80, 0), (1, 80.1, 1)])
+def test_looks_reach_ten_sides_a_second_and_four_in_all(seconds, shift, linked):
+    frames, looks = [boxes((100, 100)), boxes((100 + shift, 100))], [[[90, 80]], [[90, 80]]]
+    assert link(frames, max_jump=1.25, step_seconds=seconds, looks=looks)[1] == [linked]
+
+
+@pytest.mark.parametrize(("rival", "linked"), [(70, [0, 1]), (69, [1, 2])])
+def test_looks_part_a_pair_when_another_is_alike_by_less_than_seven_tenths_of_the_difference(rival, linked):
+    """The first box overlaps the track and differs by 100; the second is in reach of a walk, and differs less."""
+    frames = [boxes((100, 100)), boxes((100, 100), (150, 100))]
+    looks = [[[0]], [[100], [rival]]]
+    assert link(frames, max_jump=1.25, step_seconds=0.4, looks=looks)[1] == linked
+
+
+def test_what_a_track_remembers_is_half_of_what_was_seen_last():
+    still = boxes((100, 100))
+    # remembered: 40, then 60 (half of 80); what comes differs by 25 from that, by 5 from what was seen last
+    far = [boxes((100, 100)), still, boxes((150, 100))]
+    assert link(far, max_jump=1.25, step_seconds=0.4, looks=[[[40]], [[80]], [[85]]])[2] == [0]
+    assert link(far, max_jump=1.25, step_seconds=0.4, looks=[[[40]], [[80]], [[86]]])[2] == [1]
+
+
+@pytest.mark.parametrize(("share", "linked"), [(0.68, 0), (0.66, 1)])
+def test_a_scene_ends_where_less_than_67_percent_of_the_colours_agree(share, linked):
+    one, other = np.zeros(512, np.float32), np.zeros(512, np.float32)
+    one[:2], other[:3] = (share, 1 - share), (share, 0, 1 - share)
+    assert link([boxes((10, 10))] * 2, histograms=[one, other])[1] == [linked]
+
+
+def test_of_two_boxes_in_reach_the_nearer_goes_on_a_track():
+    # neither overlaps it; both are where its motion may lead
+    assert link([boxes((100, 100)), boxes((122, 100), (79, 100))], max_jump=1.25)[1] == [1, 0]
+
+
+def test_an_overlap_outweighs_what_is_near():
+    # the first box overlaps the track by a hair, the second lies below it, as near
+    assert link([boxes((100, 100)), boxes((118, 100), (100, 80))], iou_threshold=0.0, max_jump=1.25)[1] == [0, 1]

@@ -1,15 +1,19 @@
+from fractions import Fraction
+
 import av
 import cv2
 import numpy as np
 import pytest
+from av.video.frame import PictureType
 from PIL import Image, ImageOps
 
 from helpers.grey_videos import grey_frames, write_video
 from helpers.tiny_videos import cut_beginning, turn_clockwise
 from helpers.tiny_videos import write_video as write_noise_video
+from preprocess.video import decode
 from preprocess.video.decode import read_frames, read_image
 from preprocess.video.packet_roles import Role
-from preprocess.video.probe import ProbeError, frame_times, scan_packets
+from preprocess.video.probe import NO_TICKS, PacketTable, ProbeError, frame_times, scan_packets
 
 
 def levels(path, indices):
@@ -205,6 +209,56 @@ def test_decoding_what_is_needed_changes_no_pixel(tmp_path, name, monkeypatch):
     found = scan_packets(path).roles
     assert {Role(role) for role in found} == roles
     assert_same_frames(path, monkeypatch)
+
+
+@pytest.mark.parametrize("video", [x264("b-pyramid=none"), x265("b-pyramid=0:open-gop=0")], ids=["h264", "hevc"])
+def test_roles_are_those_of_the_pictures(tmp_path, video):
+    """Where no B picture is referenced, the decoder's types of pictures tell the roles of the packets."""
+    path = write_noise_video(tmp_path / "video.mp4", n_frames=40, size=(96, 128), **video)
+    found = scan_packets(path)
+    with av.open(str(path)) as container:
+        frames = {frame.pts: frame for frame in container.decode(video=0)}
+    expected = [
+        F if frames[pts].key_frame else U if frames[pts].pict_type == PictureType.B else M
+        for pts in found.pts_ticks.tolist()
+    ]
+    assert set(expected) == {F, M, U}
+    assert found.roles.tolist() == expected
+
+
+# two groups in file order, the second from packet 4 on; times in the order of the file
+ROLES = [F, M, U, U, F, M, U, M]
+
+
+def needs(wanted: list[int], roles=ROLES, pts=range(8), hidden=(), guesses=False) -> str | None:
+    """What is done with each packet: `.` dropped, `p` passed over, `D` decoded."""
+    is_shown = ~np.isin(np.arange(8), hidden)
+    pts = np.array(pts)
+    table = PacketTable(pts, pts, is_shown, np.array(roles, np.uint8), Fraction(1, 25), Fraction(1, 25), guesses)
+    found = decode._needed_packets(table, wanted)
+    marks = {decode._DROP: ".", decode._PASS: "p", decode._DECODE: "D"}
+    return None if found is None else "".join(marks[need] for need in found.tolist())
+
+
+def test_what_is_dropped_passed_over_and_decoded():
+    assert needs([2]) == "DDD....."
+    assert needs([3]) == "DDpD....", "unreferenced and not wanted"
+    assert needs([1]) == "DD......"
+    assert needs([7]) == "D...DDpD", "the first frame tells the size of all"
+    assert needs([2, 6]) == "DDD.DDD."
+    assert needs(list(range(8))) == "DDDDDDDD"
+    # the first packet is cut away by an edit list: frame 2 is packet 3
+    assert needs([2], hidden=[0]) == "DDpD...."
+    # a frame that is shown before what it is made from
+    assert needs([1], pts=[0, 3, 1, 2, 4, 7, 5, 6]) == "DDD....."
+
+
+def test_all_is_decoded_where_not_every_packet_is_known():
+    assert needs([2], roles=[M, *ROLES[1:]]) is None
+    assert needs([2], roles=[*ROLES[:7], Role.UNKNOWN]) is None
+    assert needs([2], guesses=True) is None
+    assert needs([2], pts=[0, 1, 2, 3, 4, 5, 6, 6]) is None
+    assert needs([2], pts=[0, 1, 2, 3, 4, 5, 6, NO_TICKS]) is None
 
 
 @pytest.mark.parametrize("bend", [turn_clockwise, lambda path: cut_beginning(path, 512 * 10)])
