@@ -38,6 +38,7 @@ from helpers.tiny_store import BOX, CROP_X, CROP_Y, make_store
 from preprocess.masks import CropMasks, write_masks
 from preprocess.running.cli import UserError
 from preprocess.store.origin import Origin
+from preprocess.store.tables import read_rows
 
 METHODS = ["real", "columns", "stripes"]
 SMALL = {"backbone": "test_resnet", "pretrained": False, "backbone_stride": 16, "size": 64, "fusion_channels": 16}
@@ -310,10 +311,13 @@ def test_landmarks_and_masks_that_are_absent_or_too_few_are_named(store, tmp_pat
     with pytest.raises(UserError, match=r"cannot read the masks .*absent.h5.*make_masks"):
         MaskRows(tmp_path / "absent.h5")
     masks = MaskRows(store.data / "masks/tiny/0000.h5")
-    with pytest.raises(UserError, match=r"has no mask 1000, only \d+: run make_masks"):
-        masks.read(1000)
-    samples = replace(samples, crop_row=np.full(len(samples), 1000, np.int32))
-    with pytest.raises(UserError, match=r"landmarks of \d+ crops, the samples ask for crop 1000: run detect_landmarks"):
+    # the first row that is not there
+    n_rows = len(read_rows(store.data / "landmarks/tiny/0000.parquet"))
+    with pytest.raises(UserError, match=rf"has no mask {n_rows}, only {n_rows}: run make_masks"):
+        masks.read(n_rows)
+    samples = replace(samples, crop_row=np.full(len(samples), n_rows, np.int32))
+    message = rf"landmarks of {n_rows} crops, the samples ask for crop {n_rows}: run detect_landmarks"
+    with pytest.raises(UserError, match=message):
         read_landmarks(store.data / "landmarks", samples)
 
 

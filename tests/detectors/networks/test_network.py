@@ -55,6 +55,12 @@ def test_learning_rates_of_four_epochs_by_hand(settings, factors):
     assert [learning_rate_factor(options, epoch) for epoch in range(4)] == pytest.approx(factors)
 
 
+def test_a_linear_schedule_falls_by_equal_steps_from_where_it_begins():
+    options = NetworkSettings(epochs=20, schedule="linear", constant_share=0.25)
+    factors = [learning_rate_factor(options, epoch) for epoch in range(20)]
+    assert factors == pytest.approx([1.0] * 5 + [1 - step / 15 for step in range(15)])
+
+
 @pytest.mark.parametrize(
     ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD), ("sam", Sam)]
 )
