@@ -1,4 +1,4 @@
-"""What every detector is to training, prediction and evaluation: its interface, its settings, and scoring with it.
+"""The interface of a detector, its settings, and scoring with it.
 
 May import: `data`; of preprocess `face`, `store`, `running`.
 """

@@ -1,4 +1,4 @@
-"""What every detector is to training, prediction and evaluation; nothing there asks which one it has."""
+"""The interface between detectors and training, prediction and evaluation, which never ask for the family."""
 
 from __future__ import annotations
 
