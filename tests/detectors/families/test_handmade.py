@@ -212,7 +212,7 @@ def stores(tmp_path_factory):
     folder = tmp_path_factory.mktemp("handmade")
     smooth = make_store(folder / "data", n_groups=4)
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("tiny_store.face_pixels", textured_face)
+        patch.setattr("helpers.tiny_store.face_pixels", textured_face)
         textured = make_store(folder / "textured", n_groups=4)
     return {family: textured if family == "sift" else smooth for family in FAMILIES}
 

@@ -15,7 +15,7 @@ from preprocess.running.device import pick_device, pick_devices
 # picks as a job on a machine with two GPUs does, says so, and keeps it until its input ends
 JOB = """
 import sys
-from preprocess import device
+from preprocess.running import device
 device._has_cuda = lambda: True
 device._gpu_names = lambda: ("GPU-a", "GPU-b")
 print(device.pick_device("auto"), device.pick_device("auto"), flush=True)
