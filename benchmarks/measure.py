@@ -75,7 +75,7 @@ def stage_cost(
         "faces": [*raw, "--list", lists, "--frames", file["frames"], "--device", "cpu"],
         "crops": [*raw, "--list", lists, "--faces", file["faces"]],
         "landmarks": ["--crops", file["crops"], "--predictor", predictor, "--device", "cpu", "--threads", workers],
-        "masks": [*raw, "--index", lists, "--crops", file["crops"], "--landmarks", file["landmarks"]],
+        "masks": [*raw, "--list", lists, "--crops", file["crops"], "--landmarks", file["landmarks"]],
     }[stage]
     output = data / "index/c.parquet" if stage == "index" else file[stage]
     command = [sys.executable, "-m", f"preprocess.{stage}", *arguments, "--output", output]

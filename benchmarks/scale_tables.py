@@ -22,10 +22,10 @@ import pyarrow as pa
 import yaml
 from measure import command_cost
 
-from preprocess.masks import CropMasks, write_masks
 from preprocess.running.settings import settings_json
 from preprocess.store import versions
 from preprocess.store.crop_file import Crop, write_crops
+from preprocess.store.mask_file import CropMasks, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS, PREDICTIONS
 from preprocess.store.shards import shard_names

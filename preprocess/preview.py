@@ -14,7 +14,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import cv2
-import h5py
 import matplotlib
 import numpy as np
 import pyarrow.parquet as pq
@@ -23,8 +22,8 @@ from PIL import Image, ImageDraw, ImageFont
 from preprocess.running.cli import UserError, run_command
 from preprocess.samples import ShardFiles
 from preprocess.store.atomic import atomic_path
-from preprocess.store.blobs import BlobReader
-from preprocess.store.crop_file import CropReader, boxes_in_crops, decode_png
+from preprocess.store.crop_file import CropReader, boxes_in_crops
+from preprocess.store.mask_file import MaskReader
 from preprocess.store.tables import read_table
 from preprocess.video.outcomes import NO_FACE, OK, UNUSED
 
@@ -195,14 +194,9 @@ class _Findings:
         self._crops = crops
         self.missing = [stage for stage in ("landmarks", "masks") if not getattr(files, stage).exists()]
         self._landmarks = {} if "landmarks" in self.missing else _landmarks_of(files, len(crops), set(rows))
-        self._masks = None
-        if "masks" not in self.missing:
-            try:
-                self._masks = h5py.File(files.masks, "r")
-            except OSError as error:
-                raise UserError(f"cannot read {files.masks}: {error}. Run make_masks for it again") from error
-            self._blobs = [BlobReader(self._masks[name]) for name in ("hull", "manipulation")]
-            _check_rows(files, "masks", len(self._blobs[0]), len(crops))
+        self._masks = None if "masks" in self.missing else MaskReader(files.masks)
+        if self._masks is not None:
+            _check_rows(files, "masks", len(self._masks), len(crops))
 
     def __enter__(self) -> _Findings:
         return self
@@ -213,7 +207,7 @@ class _Findings:
 
     def mask_sources(self, rows: np.ndarray) -> set[str]:
         """Where the masks of rows come from."""
-        return {self._masks["mask_source"].asstr()[int(row)] for row in rows} if self._masks is not None else set()
+        return set() if self._masks is None else set(self._masks.source[rows])
 
     def cell(self, row: int, colour: tuple[int, int, int], cell_px: int) -> np.ndarray:
         """A crop with what was found in it, or why it was lost."""
@@ -228,15 +222,15 @@ class _Findings:
             draw.multiline_text((5, 4), "\n".join(lines[: cell_px // _LINE_PX - 1]), _TEXT, _FONT)
         else:
             place += f"  {image.shape[1]}×{image.shape[0]}"
-            masks = [None, None]
+            hull = manipulation = None
             if self._masks is not None:
-                masks = [decode_png(blob[row]) if blob[row] else None for blob in self._blobs]
+                hull, manipulation = self._masks.hull(row), self._masks.manipulation(row)
             landmarks = self._landmarks.get(row)
             if landmarks is not None:
                 (scale_x, _, shift_x), (_, scale_y, shift_y) = crops.crop_to_frame[row]
                 landmarks = (landmarks.reshape(-1, 2) - (shift_x, shift_y)) / (scale_x, scale_y)
             box = boxes_in_crops(crops.box[row : row + 1], crops.crop_to_frame[row : row + 1])[0]
-            cell = Image.fromarray(draw_crop(image, box, landmarks, *masks, colour, cell_px))
+            cell = Image.fromarray(draw_crop(image, box, landmarks, hull, manipulation, colour, cell_px))
             draw = ImageDraw.Draw(cell)
         draw.text((3, cell_px - 16), place, (255, 255, 255), _FONT, stroke_width=2, stroke_fill=(0, 0, 0))
         return np.asarray(cell)

@@ -12,7 +12,6 @@ from collections import Counter
 from dataclasses import dataclass
 from pathlib import Path
 
-import h5py
 import numpy as np
 import pyarrow as pa
 
@@ -20,6 +19,7 @@ from preprocess.running.cli import UserError, log, progress, run_command
 from preprocess.store import versions
 from preprocess.store.atomic import atomic_path
 from preprocess.store.crop_file import CropReader
+from preprocess.store.mask_file import MaskReader, MaskSource
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import LEDGER, SAMPLES, describe_statuses
 from preprocess.store.shards import shard_names
@@ -68,8 +68,8 @@ def collect_shard(files: ShardFiles, shard: str) -> tuple[pa.Table, list[dict]]:
     """
     videos = read_table(files.index)
     landmarks = read_table(files.landmarks, ["crop_row", "status"]).to_pydict()
-    with h5py.File(files.masks, "r") as masks:
-        mask_source = masks["mask_source"].asstr()[:]
+    with MaskReader(files.masks) as masks:
+        mask_source = masks.source
     with CropReader(files.crops) as crops:
         rows = {"landmarks": len(landmarks["status"]), "masks": len(mask_source)}
         for stage, count in rows.items():
@@ -175,7 +175,7 @@ def ledger_rows(
     n_crops = Counter(crops.video_id[good])
     n_lost_crops = Counter(crops.video_id[~good])
     n_landmarks = Counter(crops.video_id[good & has_landmarks])
-    n_masks = Counter(crops.video_id[good & (mask_source != "unknown")])
+    n_masks = Counter(crops.video_id[good & (mask_source != MaskSource.UNKNOWN)])
     ledger = []
     for video in videos:
         key = video["video_id"]

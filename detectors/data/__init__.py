@@ -3,5 +3,5 @@
 Every random choice comes from a generator seeded by (seed, epoch, index), so neither the number of loader
 workers nor a resumed training changes what is read.
 
-May import: `preprocess` with its rooms `face`, `store`, `running`.
+May import: of preprocess `face`, `store`, `running`.
 """

@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from detectors.data.samples import Samples
-from preprocess.masks import landmark_points
 from preprocess.running.cli import UserError
+from preprocess.store.landmark_table import landmark_points
 from preprocess.store.schemas import N_LANDMARKS
 from preprocess.store.tables import read_table
 

@@ -19,13 +19,13 @@ from preprocess.crops import CropsSettings, crop_shard
 from preprocess.datasets.raw import IMAGE_SUFFIXES, VIDEO_SUFFIXES
 from preprocess.faces import FacesSettings, track_shard
 from preprocess.frames import FramesSettings, sample_shard
-from preprocess.masks import UNKNOWN
 from preprocess.running.cli import VIDEO_SECONDS, progress
 from preprocess.running.settings import settings_json
 from preprocess.running.workers import map_videos
 from preprocess.samples import FACE_COLUMNS, count_faces, ledger_rows, sample_table
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, write_crops
+from preprocess.store.mask_file import MaskSource
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, INDEX, SAMPLES
 from preprocess.store.tables import write_table
@@ -135,7 +135,10 @@ def find_faces(
     write_crops(crops_file, crop_shard(videos, face_rows, _ROOT, settings.crops, **reading), origin)
     counts = count_faces(pa.Table.from_pylist(face_rows, schema=FACES).select(FACE_COLUMNS))
     with CropReader(crops_file) as crops:
-        nothing = {"has_landmarks": np.zeros(len(crops), bool), "mask_source": np.full(len(crops), UNKNOWN, object)}
+        nothing = {
+            "has_landmarks": np.zeros(len(crops), bool),
+            "mask_source": np.full(len(crops), MaskSource.UNKNOWN, object),
+        }
         samples = sample_table(crops, pa.Table.from_pylist(videos, schema=INDEX), SHARD, **nothing)
         ledger = ledger_rows(videos, frames, counts, crops, **nothing)
     samples_file = folder / "samples" / f"{DATASET}.parquet"

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from helpers.tiny_store import BOX, CROP_SIZE
-from preprocess.masks import DIFFERENCE, REAL, UNKNOWN, CropMasks, encode_mask, write_masks
 from preprocess.store.crop_file import CropReader
+from preprocess.store.mask_file import CropMasks, MaskSource, encode_mask, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import LANDMARKS, N_LANDMARKS
 from preprocess.store.tables import write_table
@@ -87,11 +87,11 @@ def add_landmarks_and_masks(root: Path, dataset: str = "tiny", *, unknown: tuple
             methods = [video_id.split("/")[1] for video_id in crops.video_id]
         none = encode_mask(np.zeros(CROP_SIZE, np.uint8))
         masks = [
-            CropMasks(b"", b"", UNKNOWN)
+            CropMasks(b"", b"", MaskSource.UNKNOWN)
             if method in unknown
-            else CropMasks(b"", none, REAL)
+            else CropMasks(b"", none, MaskSource.REAL)
             if method == "real"
-            else CropMasks(b"", encode_mask(face_mask()), DIFFERENCE)
+            else CropMasks(b"", encode_mask(face_mask()), MaskSource.DIFFERENCE)
             for method in methods
         ]
         write_masks(root / "masks" / dataset / f"{path.stem}.h5", masks, Origin(dataset, "masks", "{}", 1, path.stem))

@@ -1,4 +1,4 @@
-"""Hull and manipulation masks against masks that are known."""
+"""The masks file of a shard against masks that are known."""
 
 from pathlib import Path
 
@@ -8,16 +8,18 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from helpers.forged_faces import forge, iou, portraits
 from helpers.programs import run_program
 from preprocess.crops import CropsSettings, cut_crop
-from preprocess.masks import MasksSettings, difference_mask, hull_mask, main, make_masks, structural_difference
+from preprocess.face.mask_images import hull_mask
+from preprocess.masks import MasksSettings, main, make_masks
 from preprocess.running.cli import UserError
 from preprocess.store.blobs import BlobReader
 from preprocess.store.crop_file import Crop, CropReader, decode_png, write_crops
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, LANDMARKS
 from preprocess.store.tables import write_table
-from preprocess.synthetic import FaceTruth, render_portrait
+from preprocess.synthetic import FaceTruth
 from preprocess.synthetic.encode import write_video
 from preprocess.video.outcomes import UNDECODED
 
@@ -27,23 +29,9 @@ N_MASK_FRAMES = 3  # the mask video is shorter than its fake
 ORIGIN = Origin("d", "test", "{}", 1, "0000")
 
 
-def iou(mask: np.ndarray, truth: np.ndarray) -> float:
-    mask, truth = mask > 127, truth > 127
-    return (mask & truth).sum() / (mask | truth).sum()
-
-
-def forge(image: np.ndarray, truth: FaceTruth) -> tuple[np.ndarray, np.ndarray]:
-    """Lay another person's face, turned and coloured otherwise, into a soft hull; the fake and where it was changed."""
-    weight = cv2.GaussianBlur(hull_mask(truth.landmarks, image.shape[:2]).astype(np.float32) / 255, (0, 0), 2)
-    weight = np.clip(2 * weight - 1, 0, 1)[..., None]
-    other = cv2.GaussianBlur(cv2.flip(np.roll(image, 9, axis=0), 1), (0, 0), 1.5)
-    fake = np.round(weight * other + (1 - weight) * image).astype(np.uint8)
-    return fake, (weight[..., 0] > 0).astype(np.uint8) * 255
-
-
 @pytest.fixture(scope="module")
 def faces() -> list[tuple[np.ndarray, FaceTruth]]:
-    return [render_portrait(np.random.default_rng((5, index)), *SIZE) for index in range(N_FRAMES)]
+    return portraits(N_FRAMES, SIZE)
 
 
 def video_row(video_id: str, label: int | None, **columns) -> dict:
@@ -93,47 +81,8 @@ def shard(tmp_path_factory, faces) -> tuple[Path, np.ndarray]:
 
 def run(folder: Path, output: Path, workers: int) -> None:
     arguments = ["--crops", folder / "crops.h5", "--landmarks", folder / "landmarks.parquet", "--output", output]
-    arguments += ["--index", folder / "index.parquet", "--root", folder / "raw", "--workers", workers]
+    arguments += ["--list", folder / "index.parquet", "--root", folder / "raw", "--workers", workers]
     run_program(main, *arguments)
-
-
-def test_hull_holds_what_lies_between_the_landmarks():
-    square = np.array([[10, 20], [30, 20], [30, 40], [10, 40], [20, 30]], np.float32)
-    expected = np.zeros((50, 60), np.uint8)
-    expected[20:41, 10:31] = 255
-    np.testing.assert_array_equal(hull_mask(square, (50, 60)), expected)
-    # half outside: cut off at the border, not moved
-    np.testing.assert_array_equal(hull_mask(square - [20, 0], (50, 60))[:, :11], expected[:, 20:31])
-
-
-def test_structural_difference_follows_the_formula():
-    rng = np.random.default_rng(0)
-    real, fake = rng.integers(0, 255, (2, 11, 11, 3), dtype=np.uint8)
-    assert np.abs(structural_difference(real, real)).max() < 1e-5
-    # at the centre of 11 x 11 pixels the window is the whole image
-    axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
-    weight = np.outer(axis, axis) / axis.sum() ** 2
-    x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(float) for image in (real, fake))
-    mean_x, mean_y = (weight * x).sum(), (weight * y).sum()
-    var_x, var_y = (weight * (x - mean_x) ** 2).sum(), (weight * (y - mean_y) ** 2).sum()
-    covariance = (weight * (x - mean_x) * (y - mean_y)).sum()
-    c1, c2 = 6.5025, 58.5225
-    similarity = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
-    similarity *= (2 * covariance + c2) / (var_x + var_y + c2)
-    assert structural_difference(real, fake)[5, 5] == pytest.approx(1 - similarity, abs=1e-4)
-
-
-def test_difference_finds_the_manipulation_under_compression(faces):
-    for image, truth in faces:
-        fake, mask = forge(image, truth)
-        real, fake = (
-            cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])[1], cv2.IMREAD_COLOR)
-            for picture in (image, fake)
-        )
-        assert iou(difference_mask(real, fake, truth.box, MasksSettings()), mask) > 0.7
-        # another compression alone is no manipulation
-        again = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
-        assert (difference_mask(real, again, truth.box, MasksSettings()) > 0).sum() < 0.05 * (mask > 0).sum()
 
 
 def test_every_crop_has_the_best_mask_that_there_is(shard, faces, tmp_path):

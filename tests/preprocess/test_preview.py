@@ -1,7 +1,6 @@
 """The contact sheet: what it draws, what it says of what it leaves out, and how much it reads for that."""
 
 import cv2
-import h5py
 import numpy as np
 import pytest
 
@@ -10,9 +9,8 @@ from preprocess import preview
 from preprocess.preview import Limits, draw_crop, draw_shard, main
 from preprocess.running.cli import UserError
 from preprocess.samples import ShardFiles
-from preprocess.store.blobs import BlobWriter
-from preprocess.store.crop_file import Crop, CropReader, encode_crop, encode_png, write_crops
-from preprocess.store.hdf5 import create_h5
+from preprocess.store.crop_file import Crop, CropReader, encode_crop, write_crops
+from preprocess.store.mask_file import CropMasks, MaskSource, encode_mask, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, INDEX, LANDMARKS
 from preprocess.store.tables import write_table
@@ -60,14 +58,9 @@ def files(tmp_path, index_row):
     write_table(files.landmarks, rows, LANDMARKS, ORIGIN)
     mask = np.zeros((100, 80), np.uint8)
     cv2.circle(mask, (40, 50), 20, 255, -1)
-    with create_h5(files.masks, ORIGIN) as file:
-        for name in ("hull", "manipulation"):
-            blob = BlobWriter(file.create_group(name))
-            for one in crops:
-                blob.append(encode_png(mask) if one.status == OK else b"")
-            blob.close()
-        sources = np.array(["mask_video"] * len(crops), object)
-        file.create_dataset("mask_source", data=sources, dtype=h5py.string_dtype())
+    drawn = CropMasks(encode_mask(mask), encode_mask(mask), MaskSource.MASK_VIDEO)
+    nothing = CropMasks(source=MaskSource.MASK_VIDEO)
+    write_masks(files.masks, [drawn if one.status == OK else nothing for one in crops], ORIGIN)
     videos = [index_row(name, name) for name in [*names, "d/real/c23/e", "d/real/c23/faceless"]]
     videos.append(index_row("d/real/c23/broken", "broken", status=UNREADABLE, message="no decoder opens it"))
     write_table(files.index, videos, INDEX, ORIGIN)

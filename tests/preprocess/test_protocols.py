@@ -19,10 +19,11 @@ from preprocess.faces import FacesSettings, track_shard, track_video
 from preprocess.frames import FramesSettings, sample_frames, sample_shard
 from preprocess.index import index_videos
 from preprocess.landmarks import LandmarksSettings, detect_landmarks
-from preprocess.masks import MasksSettings, make_masks, write_masks
+from preprocess.masks import MasksSettings, make_masks
 from preprocess.running.settings import load_settings
 from preprocess.samples import ShardFiles, collect_shard, describe_ledger
 from preprocess.store.crop_file import CropReader, write_crops
+from preprocess.store.mask_file import write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS
 from preprocess.store.tables import read_table, write_table

@@ -1,11 +1,10 @@
-import h5py
 import numpy as np
 import pytest
 
 from preprocess.running.cli import UserError
 from preprocess.samples import ShardFiles, collect_dataset, describe_ledger
 from preprocess.store.crop_file import Crop, encode_crop, write_crops
-from preprocess.store.hdf5 import create_h5
+from preprocess.store.mask_file import CropMasks, MaskSource, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS
 from preprocess.store.tables import write_table
@@ -69,9 +68,8 @@ def store(tmp_path, index_row):
     write_crops(files.crops, iter(crops), ORIGIN)
     landmarks = [{"video_id": crop.video_id, "crop_row": row, "status": crop.status} for row, crop in enumerate(crops)]
     write_table(files.landmarks, landmarks, LANDMARKS, ORIGIN)
-    with create_h5(files.masks, ORIGIN) as file:
-        sources = np.array(["unknown", "unknown", "real", "unknown", "real", "unknown", "difference"], object)
-        file.create_dataset("mask_source", data=sources, dtype=h5py.string_dtype())
+    sources = ["unknown", "unknown", "real", "unknown", "real", "unknown", "difference"]
+    write_masks(files.masks, [CropMasks(source=MaskSource(source)) for source in sources], ORIGIN)
     return tmp_path
 
 

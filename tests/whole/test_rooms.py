@@ -26,7 +26,7 @@ ALLOWED = {
         *("preprocess.datasets", "preprocess.synthetic", "preprocess.face"),
         *("preprocess.store", "preprocess.running", "preprocess.video"),
     ),
-    "detectors.data": ("preprocess", "preprocess.face", "preprocess.store", "preprocess.running"),
+    "detectors.data": ("preprocess.face", "preprocess.store", "preprocess.running"),
     "detectors.interface": ("detectors.data", "preprocess.face", "preprocess.store", "preprocess.running"),
     "detectors.measures": ("preprocess.store", "preprocess.running", "preprocess.video"),
     "detectors.figures": (

@@ -23,6 +23,6 @@ rule make_masks:
     message:
         "Making masks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:
-        "python -m preprocess.masks --index {input.videos} --crops {input.crops} --landmarks {input.landmarks}"
+        "python -m preprocess.masks --list {input.videos} --crops {input.crops} --landmarks {input.landmarks}"
         " --root {params.root:q} --output {output} --settings {params.settings:q} --workers {threads}"
         " --video-seconds {resources.video_seconds} 2> {log}"

@@ -35,8 +35,8 @@ from helpers.short_run import TRAINED_ON, in_domain_video_aucs, last_checkpoint,
 from helpers.tiny_batches import checked_batch, learn, random_images, untaught
 from helpers.tiny_masks import add_landmarks_and_masks, face_landmarks
 from helpers.tiny_store import BOX, CROP_X, CROP_Y, make_store
-from preprocess.masks import CropMasks, write_masks
 from preprocess.running.cli import UserError
+from preprocess.store.mask_file import CropMasks, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.tables import read_rows
 

@@ -1,0 +1,60 @@
+"""Masks as images against masks that are known."""
+
+import cv2
+import numpy as np
+import pytest
+
+from helpers.forged_faces import forge, iou, portraits
+from preprocess.face.mask_images import cut_mask, difference_mask, hull_mask, structural_difference
+
+# the defaults of the stage
+LIMITS = {"threshold": 0.07, "noise_factor": 1.25}
+
+
+def test_hull_holds_what_lies_between_the_landmarks():
+    square = np.array([[10, 20], [30, 20], [30, 40], [10, 40], [20, 30]], np.float32)
+    expected = np.zeros((50, 60), np.uint8)
+    expected[20:41, 10:31] = 255
+    np.testing.assert_array_equal(hull_mask(square, (50, 60)), expected)
+    # half outside: cut off at the border, not moved
+    np.testing.assert_array_equal(hull_mask(square - [20, 0], (50, 60))[:, :11], expected[:, 20:31])
+
+
+def test_structural_difference_follows_the_formula():
+    rng = np.random.default_rng(0)
+    real, fake = rng.integers(0, 255, (2, 11, 11, 3), dtype=np.uint8)
+    assert np.abs(structural_difference(real, real)).max() < 1e-5
+    # at the centre of 11 x 11 pixels the window is the whole image
+    axis = np.exp(-(np.arange(-5, 6) ** 2) / (2 * 1.5**2))
+    weight = np.outer(axis, axis) / axis.sum() ** 2
+    x, y = (cv2.cvtColor(image, cv2.COLOR_RGB2GRAY).astype(float) for image in (real, fake))
+    mean_x, mean_y = (weight * x).sum(), (weight * y).sum()
+    var_x, var_y = (weight * (x - mean_x) ** 2).sum(), (weight * (y - mean_y) ** 2).sum()
+    covariance = (weight * (x - mean_x) * (y - mean_y)).sum()
+    c1, c2 = 6.5025, 58.5225
+    similarity = (2 * mean_x * mean_y + c1) / (mean_x**2 + mean_y**2 + c1)
+    similarity *= (2 * covariance + c2) / (var_x + var_y + c2)
+    assert structural_difference(real, fake)[5, 5] == pytest.approx(1 - similarity, abs=1e-4)
+
+
+def test_difference_finds_the_manipulation_under_compression():
+    for image, truth in portraits(4, (240, 260)):
+        fake, mask = forge(image, truth)
+        real, fake = (
+            cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, 70])[1], cv2.IMREAD_COLOR)
+            for picture in (image, fake)
+        )
+        assert iou(difference_mask(real, fake, truth.box, **LIMITS), mask) > 0.7
+        # another compression alone is no manipulation
+        again = cv2.imdecode(cv2.imencode(".jpg", image, [cv2.IMWRITE_JPEG_QUALITY, 60])[1], cv2.IMREAD_COLOR)
+        assert (difference_mask(real, again, truth.box, **LIMITS) > 0).sum() < 0.05 * (mask > 0).sum()
+
+
+def test_a_mask_is_cut_at_the_crop_s_place_whatever_its_size():
+    frame = np.zeros((40, 60), np.uint8)
+    frame[10:20, 30:50] = 255
+    crop_to_frame = np.array([[1.0, 0, 25], [0, 1, 5]])
+    cut = cut_mask(frame, (40, 60), crop_to_frame, np.array([20, 35]))
+    assert np.array_equal(cut, frame[5:25, 25:])
+    half = frame[::2, ::2]
+    assert iou(cut_mask(half, (40, 60), crop_to_frame, np.array([20, 35])), cut) == 1
