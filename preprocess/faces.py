@@ -101,7 +101,7 @@ def track_video(frames: list[dict], searched: Iterable[SearchedFrame], settings:
     try:
         for found in searched:
             seconds = pts_seconds[found.frame_index]
-            ids = tracker.add(found.boxes, pts_seconds=seconds, histogram=found.histogram, looks=found.looks)
+            ids = tracker.add(found.boxes, pts_seconds=seconds, histogram=found.histogram, appearance=found.appearance)
             by_frame[found.frame_index] = [_found(found, face, int(ids[face])) for face in np.argsort(ids)]
     except ProbeError as error:
         reason = error.message

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from preprocess.face.tracks import colour_histogram, looks_of
+from preprocess.face.appearance import appearance_of, colour_histogram
 from preprocess.running.cli import VIDEO_SECONDS
 from preprocess.running.workers import map_videos
 from preprocess.video.decode import frames_of
@@ -47,7 +47,7 @@ class SearchedFrame:
         boxes: (n, 4) x0, y0, x1, y1 in frame pixels; may reach beyond the frame.
         scores: (n,) in [0, 1].
         points: (n, 5, 2) x, y of left eye, right eye, nose, left and right corner of the mouth (as seen in the image).
-        looks: (n, 96) `looks_of` the boxes; None when nobody is to be compared.
+        appearance: (n, 96) `appearance_of` the boxes; None when nobody is to be compared.
     """
 
     frame_index: int
@@ -55,7 +55,7 @@ class SearchedFrame:
     boxes: np.ndarray
     scores: np.ndarray
     points: np.ndarray
-    looks: np.ndarray | None = None
+    appearance: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -153,8 +153,8 @@ def _search(batch: _Batch, video: dict, detector: FaceDetector) -> list[Searched
         strict=True,
     ):
         to_searched = np.tile([frame.shape[1] / width, frame.shape[0] / height], 2)
-        looks = looks_of(frame, faces.boxes * to_searched)
-        searched.append(SearchedFrame(index, histogram, faces.boxes, faces.scores, faces.points, looks))
+        appearance = appearance_of(frame, faces.boxes * to_searched)
+        searched.append(SearchedFrame(index, histogram, faces.boxes, faces.scores, faces.points, appearance))
     return searched
 
 
