@@ -6,6 +6,7 @@ import contextlib
 import csv
 import io
 import json
+import shutil
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -270,6 +271,18 @@ def test_seeds_are_found_by_name_and_number(project):
     assert find_seeds("both", results, members=["mine", "mine"]) == [of_ensemble]
     with pytest.raises(UserError, match=r"no trained seed 3; trained are: 4"):
         find_seeds("mine", results, 3)
+    for member, seeds in (("a", (1, 2, 10)), ("b", (2, 3, 10))):
+        for seed in seeds:
+            (results / member / f"seed{seed}").mkdir(parents=True)
+            (results / member / f"seed{seed}/detector.ckpt").touch()
+    in_common = find_seeds("ab", results, members=["a", "b"], all_seeds=True)
+    assert [one.validation.parent.name for one in in_common] == ["seed2", "seed10"], "by number"
+    assert find_seeds("ab", results, members=["a", "b"]) == in_common[:1]
+    assert in_common[0].checkpoints == tuple(results / name / "seed2/detector.ckpt" for name in "ab")
+    with pytest.raises(UserError, match=r"the members of 'no' \(a, mine\) have no trained seed in common"):
+        find_seeds("no", results, members=["a", "mine"])
+    for name in "ab":
+        shutil.rmtree(results / name)
     with pytest.raises(UserError, match=r"'other' is neither .* trained are: mine"):
         find_seeds("both", results, members=["mine", "other"])
 

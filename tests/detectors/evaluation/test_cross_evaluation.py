@@ -161,6 +161,7 @@ def test_evaluations_are_read_in_their_order(tmp_path):
     paths = write_evaluations(tmp_path)
     table = read_evaluations(paths)
     assert list(table["experiment"].unique()) == ["ff", "multi"]
+    assert table.index.tolist() == list(range(len(EVALUATIONS)))
     assert table["video_auc"].tolist() == pytest.approx(EVALUATIONS["video_auc"].tolist(), nan_ok=True)
     with pytest.raises(UserError, match="of experiment 'ff', of which another file was named before"):
         read_evaluations([paths[0], paths[0]])

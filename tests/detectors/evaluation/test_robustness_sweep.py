@@ -200,6 +200,23 @@ def test_lines_of_the_figure_are_the_mean_video_auc():
     assert line.get_ydata().tolist() == [1.0, *blur["video_auc"]]
 
 
+def test_a_person_reads_the_mean_video_auc_by_data_set_and_distortion():
+    distorted = [distorted_runs(seed, name) for name in ("one", "two") for seed in (0, 5)]
+    table = measure_robustness(distorted, THRESHOLDS, train=["one"])
+    lines = robustness.format_table(table).splitlines()
+    assert [line.split()[0] for line in lines] == [
+        "one:",
+        "gaussian_blur",
+        "contrast",
+        "two:",
+        "gaussian_blur",
+        "contrast",
+    ]
+    assert lines[0] == "one: video AUC 1.000 as it is"
+    mean = table[(table["seed"] == "mean") & (table["dataset"] == "one") & (table["distortion"] == "gaussian_blur")]
+    assert [float(value) for value in lines[1].split()[1:]] == pytest.approx(mean["video_auc"].tolist(), abs=6e-4)
+
+
 def test_many_data_sets_are_drawn_with_their_mean():
     distorted = [distorted_runs(0, f"set{i}") for i in range(9)]
     table = measure_robustness(distorted, THRESHOLDS, train=["set0"])

@@ -211,3 +211,18 @@ def test_annotated_faces_of_photographs_are_found_and_dogs_are_not(monkeypatch):
     assert (found, missed) == (43, [])
     assert np.median(errors) <= 0.09
     assert "dogs.jpg" not in others
+
+
+def test_boxes_scores_and_points_are_what_they_were(clip):
+    """Of one clip, whichever frames are searched whole, to a tenth of a pixel: other hardware rounds otherwise.
+
+    The file holds what `search` gave when the tests above compared it with facenet.
+    """
+    frames, _, _ = clip
+    expected = np.load(Path(__file__).with_name("faces_of_a_clip.npz"))
+    for every in (1, 4):
+        found = search(frames, full_search_every=every)
+        assert [len(faces.boxes) for faces in found] == expected[f"counts {every}"].tolist()
+        for name, tolerance in (("boxes", 0.1), ("scores", 0.002), ("points", 0.1)):
+            values = np.concatenate([getattr(faces, name) for faces in found])
+            np.testing.assert_allclose(values, expected[f"{name} {every}"], rtol=0, atol=tolerance)
