@@ -1,7 +1,7 @@
 """Speed of self-blended images: `python benchmarks/self_blending.py --help`.
 
 Pairs of a real and its blend per second, at the published size: in batches on the CPU and, where there is one, on a GPU
-(`detectors.families.sbi.self_blending`), against the same steps one image at a time with OpenCV and NumPy, as a
+(`detectors.families.sbi.blending`), against the same steps one image at a time with OpenCV and NumPy, as a
 loader's worker would take them. What stays with the workers, drawing the parameters and the masks, is measured apart.
 On a CPU one thread computes and a second is one of CPU time, so that other work on the machine counts little; on a GPU
 it is one of the clock. The ways take turns, and the fastest round of each counts.
@@ -18,14 +18,11 @@ from collections.abc import Callable
 import cv2
 import numpy as np
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 
-from detectors.families.sbi.self_blending import (
-    draw_face_mask,
-    draw_parameters,
-    loose_box,
-    self_blend,
-    stack_parameters,
-)
+from detectors.families.sbi.blending import self_blend
+from detectors.families.sbi.face_mask import draw_face_mask, loose_box
+from detectors.families.sbi.parameters import ColourShift, draw_parameters, stack_parameters
 from preprocess.running.device import pick_device
 from preprocess.synthetic.geometry import template
 
@@ -84,20 +81,20 @@ def make_face(seed: int, size: int | None) -> tuple:
     points = (points - (low + high) / 2) / (high - low).max() * 0.7 * side + side / 2
     image = None if size is None else rng.integers(0, 256, (side, side, 3), dtype=np.uint8)
     parameters = draw_parameters(rng, HSV_SHIFT)
-    mask = draw_face_mask(points, parameters["mask_size"], rng)
+    mask = draw_face_mask(points, parameters.mask_size, rng)
     return image, mask, loose_box(points).astype(np.float32), parameters
 
 
 def make_batch(faces: list[tuple], device: str) -> tuple:
     """What `self_blend` reads of some faces, on a device."""
     images, masks, boxes, parameters = zip(*faces, strict=True)
-    stacked = stack_parameters(list(parameters))
-    return (
-        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous().to(device),
-        torch.from_numpy(np.stack(masks)).to(device),
-        torch.from_numpy(np.stack(boxes)).to(device),
-        {name: values.to(device) if torch.is_tensor(values) else values for name, values in stacked.items()},
+    batch = (
+        torch.from_numpy(np.stack(images)).permute(0, 3, 1, 2).contiguous(),
+        torch.from_numpy(np.stack(masks)),
+        torch.from_numpy(np.stack(boxes)),
+        stack_parameters(parameters),
     )
+    return move_data_to_device(batch, torch.device(device))
 
 
 def blend_on_gpu(batches: list[tuple], room: int) -> None:
@@ -109,25 +106,25 @@ def blend_on_gpu(batches: list[tuple], room: int) -> None:
 def opencv_blend(face: tuple, room: int) -> tuple[np.ndarray, np.ndarray]:
     """A real and its blend, `(height, width, 3)` uint8 each: the steps of `self_blend` on one image."""
     image, mask, box, drawn = face
-    changed = opencv_colours(image, drawn["colours"])
-    changed = opencv_sharpness(changed, drawn["reduction"], float(drawn["sharpening"]))
-    source, target = (changed, image) if drawn["on_source"] else (image, changed)
+    changed = opencv_colours(image, drawn.colours)
+    changed = opencv_sharpness(changed, drawn.reduction, drawn.sharpening)
+    source, target = (changed, image) if drawn.source_changes else (image, changed)
     height, width = image.shape[:2]
-    scale, size = float(drawn["scale"]), drawn["mask_size"]
+    scale, size = drawn.scale, drawn.mask_size
 
     def affine(low: np.ndarray, high: np.ndarray) -> np.ndarray:
         centre = (low + high) / 2
-        shift = centre * (1 - scale) + drawn["translation"] * (high - low)
+        shift = centre * (1 - scale) + drawn.translation * (high - low)
         return np.array([[scale, 0, shift[0]], [0, scale, shift[1]]])
 
     source = cv2.warpAffine(source, affine(box[:2], box[2:]), (width, height), borderMode=cv2.BORDER_REPLICATE)
     soft = mask[: size[1], : size[0]].astype(np.float32)
     soft = cv2.warpAffine(soft, affine(np.zeros(2), size - 1.0), tuple(size.tolist()))
-    noise = [cv2.resize(noise.astype(np.float32), tuple(size.tolist())) * (50 / 127) for noise in drawn["noise"]]
+    noise = [cv2.resize(noise.astype(np.float32), tuple(size.tolist())) * (50 / 127) for noise in drawn.elastic_noise]
     moves = [cv2.GaussianBlur(one, (0, 0), 7) for one in noise]
     columns, rows = np.meshgrid(*(np.arange(side, dtype=np.float32) for side in size))
     soft = cv2.remap(soft, columns + moves[0], rows + moves[1], cv2.INTER_LINEAR)
-    for number, half in enumerate(drawn["kernels"]):
+    for number, half in enumerate(drawn.blur_kernels):
         kernel = np.concatenate([half[:0:-1], half])
         kernel = np.trim_zeros(kernel)
         soft = cv2.sepFilter2D(soft, cv2.CV_32F, kernel, kernel)
@@ -136,32 +133,32 @@ def opencv_blend(face: tuple, room: int) -> tuple[np.ndarray, np.ndarray]:
             soft = (soft > 0.999).astype(np.float32)
     step = (box[2:] - box[:2]) / size
     to_image = np.array([[step[0], 0, box[0] + step[0] / 2], [0, step[1], box[1] + step[1] / 2]])
-    soft = cv2.warpAffine(soft, to_image, (width, height))[..., None] * drawn["ratio"]
+    soft = cv2.warpAffine(soft, to_image, (width, height))[..., None] * drawn.ratio
     blend = target + soft * (source.astype(np.float32) - target)
     inner = slice(room, -room)
     pair = []
     for one in (target, blend.round().astype(np.uint8)):
-        one = opencv_colours(one[inner, inner], drawn["final_colours"])
-        if drawn["quality"]:
-            _, encoded = cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, drawn["quality"]])
+        one = opencv_colours(one[inner, inner], drawn.final_colours)
+        if drawn.jpeg_quality is not None:
+            _, encoded = cv2.imencode(".jpg", one, [cv2.IMWRITE_JPEG_QUALITY, drawn.jpeg_quality])
             one = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
         pair.append(one)
     return pair[0], pair[1]
 
 
-def opencv_colours(image: np.ndarray, colours: np.ndarray) -> np.ndarray:
+def opencv_colours(image: np.ndarray, shift: ColourShift) -> np.ndarray:
     levels = np.arange(256)
-    table = np.clip(levels[:, None] + colours[:3], 0, 255).round().astype(np.uint8)
-    hue, saturation, value = colours[3:6]
+    table = np.clip(levels[:, None] + shift.rgb, 0, 255).round().astype(np.uint8)
+    hue, saturation, value = shift.hsv
     hsv_table = np.stack([(levels + hue) % 180, levels + saturation, levels + value], axis=1)
     hsv = cv2.cvtColor(cv2.LUT(image, table[None]), cv2.COLOR_RGB2HSV)
     hsv = cv2.LUT(hsv, hsv_table.round().clip(0, 255).astype(np.uint8)[None])
-    contrast = (levels * colours[6] + colours[7]).round().clip(0, 255).astype(np.uint8)
+    contrast = (levels * shift.contrast + shift.brightness).round().clip(0, 255).astype(np.uint8)
     return cv2.LUT(cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB), contrast)
 
 
-def opencv_sharpness(image: np.ndarray, reduction: int, sharpening: float) -> np.ndarray:
-    if reduction == 1:
+def opencv_sharpness(image: np.ndarray, reduction: int | None, sharpening: float) -> np.ndarray:
+    if reduction is None:
         kernel = np.full((3, 3), -sharpening, np.float32)
         kernel[1, 1] = 1 + 8 * sharpening
         return cv2.filter2D(image, -1, kernel)

@@ -7,15 +7,15 @@ K, scaled by quality as the Independent JPEG Group's library does; chroma comes 
 
 from __future__ import annotations
 
-import contextlib
 import functools
 import math
-from collections.abc import Iterator, Sequence
 
 import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+
+from detectors.data.tensors import constant, full_precision
 
 _BLOCK = 8
 
@@ -66,23 +66,6 @@ def jpeg_round_trip(images: Tensor, quality: Tensor) -> Tensor:
         chroma = _double(chroma)
         pixels = _to_rgb(luma, chroma)[..., :height, :width]
     return pixels.clamp(0, 255).to(images.dtype)
-
-
-@contextlib.contextmanager
-def full_precision() -> Iterator[None]:
-    """Products of matrices in full float32, whatever autocast and `set_float32_matmul_precision` say."""
-    precision = torch.get_float32_matmul_precision()
-    torch.set_float32_matmul_precision("highest")
-    try:
-        with torch.autocast("cpu", enabled=False), torch.autocast("cuda", enabled=False):
-            yield
-    finally:
-        torch.set_float32_matmul_precision(precision)
-
-
-def constant(values: Sequence | np.ndarray, device: torch.device) -> Tensor:
-    """Numbers as a float32 tensor, for which a GPU need not be waited for."""
-    return torch.as_tensor(values, dtype=torch.float32).to(device, non_blocking=True)
 
 
 def cosine_matrix(n: int, device: torch.device) -> Tensor:

@@ -13,7 +13,8 @@ from typing import ClassVar
 import torch
 from torch import Tensor
 
-from detectors.data.jpeg import cosine_matrix, full_precision
+from detectors.data.jpeg import cosine_matrix
+from detectors.data.tensors import full_precision
 from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
 from preprocess.running.settings import setting
 

@@ -1,6 +1,6 @@
 """SBI: detecting deepfakes with self-blended images (Shiohara and Yamasaki, CVPR 2022).
 
-Trains on real faces alone: the fakes are blends of a face with itself (`detectors.families.sbi.self_blending`), made
+Trains on real faces alone: the fakes are blends of a face with itself (`detectors.families.sbi.blending`), made
 anew for every epoch on the device that trains. What remains to be learned is what all swaps share, the traces of
 blending.
 
@@ -23,18 +23,12 @@ from torch.utils.data import Dataset
 
 from detectors.data.crop_store import StoredCrops
 from detectors.data.crop_window import CropWindow, Geometry
-from detectors.data.landmarks import read_landmarks
+from detectors.data.landmarks import MIRROR, read_landmarks
 from detectors.data.loader import new_images, split_planes
 from detectors.data.samples import Samples
-from detectors.families.sbi.self_blending import (
-    MASK_PX,
-    MIRROR,
-    draw_face_mask,
-    draw_parameters,
-    loose_box,
-    self_blend,
-    stack_parameters,
-)
+from detectors.families.sbi.blending import self_blend
+from detectors.families.sbi.face_mask import MASK_PX, draw_face_mask, loose_box
+from detectors.families.sbi.parameters import draw_parameters, stack_parameters
 from detectors.interface.settings import NetworkSettings
 from detectors.measures.aggregation import MAX_THEN_MEAN
 from detectors.networks.backbones import ClassificationNetwork
@@ -141,15 +135,15 @@ def blend_batch(batch: dict, size: int) -> tuple[Tensor, Tensor, Tensor]:
         Reals and blends (n, 3, size, size) float32, whole numbers 0 to 255, and masks (n, 1, size, size) from 0 to 1.
     """
     room = (batch["image"].shape[-1] - size) // 2
-    return self_blend(batch["image"], batch["mask"], batch["loose_box"], batch, room)
+    return self_blend(batch["image"], batch["mask"], batch["loose_box"], batch["parameters"], room)
 
 
 class FacesToBlend(Dataset):
     """Real faces with all that a blend of each is made from; a real without landmarks is left out and counted.
 
     A batch of n is fetched at once, from items `(epoch, index)`, as `{"image": (n, 3, side, side) uint8, "mask":
-    (n, 256, 256) uint8, "loose_box": (n, 4) float32 in pixels of the image}` and all of
-    `self_blending.stack_parameters`. The side is that of the detector's crop and an eighth of it more.
+    (n, 256, 256) uint8, "loose_box": (n, 4) float32 in pixels of the image, "parameters": a BlendBatch}`. The side is
+    that of the detector's crop and an eighth of it more.
 
     Args:
         data: Folder of the store.
@@ -195,13 +189,13 @@ class FacesToBlend(Dataset):
             pixels, points = self._cut(index, rng)
             split_planes(pixels, images[number].numpy())
             parameters.append(draw_parameters(rng, self._hsv_shift))
-            masks[number] = draw_face_mask(points, parameters[-1]["mask_size"], rng)
+            masks[number] = draw_face_mask(points, parameters[-1].mask_size, rng)
             loose_boxes[number] = loose_box(points)
         return {
             "image": images,
             "mask": torch.from_numpy(masks),
             "loose_box": torch.from_numpy(loose_boxes),
-            **stack_parameters(parameters),
+            "parameters": stack_parameters(parameters),
         }
 
     def _cut(self, index: int, rng: np.random.Generator) -> tuple[np.ndarray, np.ndarray]:

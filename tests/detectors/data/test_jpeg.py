@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 import torch
 
-from detectors.data.jpeg import full_precision, jpeg_round_trip
+from detectors.data.jpeg import jpeg_round_trip
+from detectors.data.tensors import full_precision
 
 
 def picture(height=101, width=83, seed=0):

@@ -10,31 +10,29 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from lightning.fabric.utilities.apply_func import move_data_to_device
 
 from detectors.data.crop_window import CropWindow
+from detectors.data.landmarks import MIRROR
 from detectors.data.loader import make_loader
 from detectors.data.samples import Samples
 from detectors.families.registry import load_detector
 from detectors.families.sbi import detector as sbi
 from detectors.families.sbi import preview as sbi_preview
-from detectors.families.sbi import self_blending
-from detectors.families.sbi.detector import FacesToBlend, Sbi, SbiSettings, blend_batch
-from detectors.families.sbi.self_blending import (
-    MASK_PX,
-    MIRROR,
+from detectors.families.sbi.blending import (
     blend_at_once,
     blend_pairs,
     change_sharpness,
-    draw_face_mask,
-    draw_parameters,
-    loose_box,
+    elastic_displacements,
     move_source,
     self_blend,
     shift_colours,
     soft_masks,
     spread_masks,
-    stack_parameters,
 )
+from detectors.families.sbi.detector import FacesToBlend, Sbi, SbiSettings, blend_batch
+from detectors.families.sbi.face_mask import MASK_PX, draw_face_mask, loose_box
+from detectors.families.sbi.parameters import ColourShift, draw_parameters, half_kernel, stack_parameters
 from detectors.figures.gradcam import grad_cam
 from detectors.interface.settings import OPTIMIZERS, SCHEDULES
 from helpers.programs import run_program
@@ -73,7 +71,7 @@ def make_batch(seeds, hsv_shift=0.3):
         rng = np.random.default_rng(seed)
         images.append(picture(seed).transpose(2, 0, 1))
         parameters.append(draw_parameters(rng, hsv_shift))
-        masks.append(draw_face_mask(face_points(), parameters[-1]["mask_size"], rng))
+        masks.append(draw_face_mask(face_points(), parameters[-1].mask_size, rng))
         boxes.append(loose_box(face_points()).astype(np.float32))
     tensors = (torch.from_numpy(np.stack(arrays)) for arrays in (images, masks, boxes))
     return (*tensors, stack_parameters(parameters))
@@ -96,7 +94,7 @@ def test_nothing_outside_the_mask_changes_and_something_inside_does():
 def test_nothing_outside_the_mask_changes_after_the_shared_augmentation_either():
     batch = make_batch(range(24))
     reals, blends, masks = self_blend(*batch)
-    compressed = np.array(batch[3]["quality"]) > 0
+    compressed = np.array([quality is not None for quality in batch[3].jpeg_quality])
     assert 4 < compressed.sum() < 20
     # JPEG looks at blocks of 16 px and, for colours, at the pixel beside them
     touched = torch.nn.functional.max_pool2d((masks > 0).float(), 16, 16)
@@ -115,8 +113,7 @@ def test_nothing_outside_the_mask_changes_after_the_shared_augmentation_either()
 
 def test_a_ratio_of_0_changes_nothing_at_all():
     *batch, parameters = make_batch(range(12))
-    parameters["ratio"] = torch.zeros(12)
-    reals, blends, masks = self_blend(*batch, parameters)
+    reals, blends, masks = self_blend(*batch, parameters._replace(ratio=torch.zeros(12)))
     assert torch.equal(reals, blends)
     assert masks.max() == 0
 
@@ -125,8 +122,7 @@ def test_the_ratio_is_the_share_of_the_source():
     *batch, parameters = make_batch(range(6))
     differences = []
     for ratio in (1.0, 0.25):
-        parameters["ratio"] = torch.full((6,), ratio)
-        pairs, masks = blend_pairs(*batch, parameters)
+        pairs, masks = blend_pairs(*batch, parameters._replace(ratio=torch.full((6,), ratio)))
         differences.append(pairs[6:] - pairs[:6])
         assert masks.amax(dim=(1, 2, 3)).tolist() == pytest.approx([ratio] * 6, rel=1e-5)
     assert torch.allclose(differences[1], 0.25 * differences[0], atol=1e-3)
@@ -143,7 +139,7 @@ def test_the_same_blend_whatever_the_batch():
 
 def test_room_is_cut_off_after_blending():
     *batch, parameters = make_batch(range(4))
-    parameters["quality"] = [0] * 4
+    parameters = parameters._replace(jpeg_quality=[None] * 4)
     whole, inner = self_blend(*batch, parameters), self_blend(*batch, parameters, room=8)
     for large, small in zip(whole, inner, strict=True):
         assert torch.equal(large[..., 8:-8, 8:-8], small)
@@ -160,7 +156,7 @@ def test_autocast_does_not_coarsen_blends():
 @pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
 def test_a_gpu_blends_as_a_cpu_does():
     images, masks, boxes, parameters = make_batch(range(32))
-    on_gpu = {name: values.cuda() if torch.is_tensor(values) else values for name, values in parameters.items()}
+    on_gpu = move_data_to_device(parameters, torch.device("cuda"))
     on_cpu = self_blend(images, masks, boxes, parameters)
     for one, other in zip(on_cpu, self_blend(images.cuda(), masks.cuda(), boxes.cuda(), on_gpu), strict=True):
         difference = (one - other.cpu()).abs()
@@ -218,36 +214,36 @@ def test_masks_lie_in_the_face_and_have_several_shapes():
 def plain_parameters(**changes):
     """No change at all, and no blur."""
     one = draw_parameters(np.random.default_rng(0), 0.0)
-    one |= {
-        "colours": np.array([0] * 6 + [1, 0], np.float32),
-        "final_colours": np.array([0] * 6 + [1, 0], np.float32),
-        "reduction": 1,
-        "sharpening": np.float32(0),
-        "translation": np.zeros(2, np.float32),
-        "scale": np.float32(1),
-        "mask_size": np.array([MASK_PX, MASK_PX]),
-        "noise": np.zeros_like(one["noise"]),
-        "kernels": np.stack([np.eye(13, dtype=np.float32)[0]] * 2),
-        "ratio": np.float32(1),
-        "quality": 0,
-    }
-    return stack_parameters([one | changes])
+    nothing = ColourShift(np.zeros(3, np.float32), np.zeros(3, np.float32), 1.0, 0.0)
+    one = replace(
+        one,
+        colours=nothing,
+        final_colours=nothing,
+        reduction=None,
+        sharpening=0.0,
+        translation=np.zeros(2, np.float32),
+        scale=1.0,
+        mask_size=np.array([MASK_PX, MASK_PX]),
+        elastic_noise=np.zeros_like(one.elastic_noise),
+        blur_kernels=np.stack([np.eye(13, dtype=np.float32)[0]] * 2),
+        ratio=1.0,
+        jpeg_quality=None,
+    )
+    return stack_parameters([replace(one, **changes)])
 
 
 def test_source_and_mask_move_together():
     # where a source shows its own face in white, the moved mask must lie on the moved white
     side, size = 384, np.array([200, 230])
     points = face_points(side, 200.0)
-    parameters = plain_parameters(
-        translation=np.array([0.03, -0.015], np.float32), scale=np.float32(1 / 0.95), mask_size=size
-    )
+    parameters = plain_parameters(translation=np.array([0.03, -0.015], np.float32), scale=1 / 0.95, mask_size=size)
     boxes = torch.from_numpy(loose_box(points).astype(np.float32))[None]
     x0, y0, x1, y1 = boxes[0].tolist()
     image = torch.from_numpy(filled_hull(points, (side, side))).float().expand(1, 3, -1, -1)
     hull = filled_hull((points - (x0, y0)) * size / (x1 - x0, y1 - y0) - 0.5, (MASK_PX, MASK_PX))
-    moved = move_source(image, boxes, parameters["translation"], parameters["scale"])[0, 0] > 0.5
+    moved = move_source(image, boxes, parameters.translation, parameters.scale)[0, 0] > 0.5
     soft = soft_masks(torch.from_numpy(hull)[None], parameters)
-    mask = spread_masks(soft, boxes, parameters["mask_size"], (side, side))[0, 0] > 0.5
+    mask = spread_masks(soft, boxes, parameters.mask_size, (side, side))[0, 0] > 0.5
 
     def overlap(one, other):
         return (one & other).sum() / (one | other).sum()
@@ -268,10 +264,10 @@ def test_source_and_mask_move_together():
 def test_a_wide_first_blur_shrinks_the_mask_and_a_wide_second_one_grows_it():
     mask = torch.zeros(1, MASK_PX, MASK_PX, dtype=torch.uint8)
     mask[0, 80:180, 80:180] = 1
-    narrow, wide = self_blending._half_kernel(1.4, 2), self_blending._half_kernel(4.1, 12)
+    narrow, wide = half_kernel(1.4, 2), half_kernel(4.1, 12)
     areas = []
     for kernels in ((narrow, narrow), (wide, narrow), (narrow, wide)):
-        soft = soft_masks(mask, plain_parameters(kernels=np.stack(kernels)))
+        soft = soft_masks(mask, plain_parameters(blur_kernels=np.stack(kernels)))
         assert soft.min() == 0
         assert soft.max() == pytest.approx(1)
         areas.append((soft > 0.1).sum().item())
@@ -285,7 +281,7 @@ def test_an_empty_mask_stays_empty():
 
 def test_elastic_displacements_have_the_strength_and_the_reach_of_the_paper():
     noise = torch.from_numpy(np.random.default_rng(0).integers(-127, 128, (4, 2, 128, 128), np.int8))
-    field = self_blending._displacements(noise)
+    field = elastic_displacements(noise)
     assert field.shape == (4, MASK_PX, MASK_PX, 2)
     inner = field[:, 40:-40, 40:-40]
     # uniform noise of 50 px, smoothed by a Gaussian of 7 px
@@ -298,26 +294,27 @@ def test_elastic_displacements_have_the_strength_and_the_reach_of_the_paper():
 # --- colours and sharpness -------------------------------------------------------------------------------------
 
 
-def colour_rows(*values):
-    return torch.tensor([values], dtype=torch.float32)
+def colour_shift(rgb=(0, 0, 0), hsv=(0, 0, 0), contrast=1.0, brightness=0.0):
+    """Of one image."""
+    return ColourShift(*(torch.tensor([values], dtype=torch.float32) for values in (rgb, hsv, contrast, brightness)))
 
 
 def test_colours_without_a_shift_stay():
     images = torch.from_numpy(picture(0).transpose(2, 0, 1))[None].float()
-    assert (shift_colours(images, colour_rows(0, 0, 0, 0, 0, 0, 1, 0)) - images).abs().max() < 1e-3
+    assert (shift_colours(images, colour_shift()) - images).abs().max() < 1e-3
 
 
 def test_colour_shifts_by_hand():
     images = torch.tensor([250.0, 100.0, 10.0]).view(1, 3, 1, 1)
-    rgb = shift_colours(images, colour_rows(20, -10, 5, 0, 0, 0, 1, 0))
+    rgb = shift_colours(images, colour_shift(rgb=(20, -10, 5)))
     assert rgb.flatten().tolist() == pytest.approx([255, 90, 15], abs=1e-3)
-    contrast = shift_colours(images, colour_rows(0, 0, 0, 0, 0, 0, 1.1, -25.5))
+    contrast = shift_colours(images, colour_shift(contrast=1.1, brightness=-25.5))
     assert contrast.flatten().tolist() == pytest.approx([249.5, 84.5, 0], abs=1e-3)
     # a third of a turn, sixty steps of two degrees, puts red in the place of green
-    hue = shift_colours(images, colour_rows(0, 0, 0, 60, 0, 0, 1, 0))
+    hue = shift_colours(images, colour_shift(hsv=(60, 0, 0)))
     assert hue.flatten().tolist() == pytest.approx([10, 250, 100], abs=1e-2)
     # value 250, saturation 0.96: 25.5 levels less are 0.86
-    saturation = shift_colours(images, colour_rows(0, 0, 0, 0, -25.5, 0, 1, 0))
+    saturation = shift_colours(images, colour_shift(hsv=(0, -25.5, 0)))
     assert saturation.flatten().tolist() == pytest.approx([250, 250 - 150 * 0.86 / 0.96, 250 * 0.14], abs=1e-2)
 
 
@@ -329,19 +326,19 @@ def test_hue_saturation_and_value_are_those_of_opencv():
     hsv[..., 2] = np.clip(hsv[..., 2] - 20 / 255, 0, 1)
     expected = cv2.cvtColor(hsv, cv2.COLOR_HSV2RGB) * 255
     images = torch.from_numpy(image.transpose(2, 0, 1))[None].float()
-    ours = shift_colours(images, colour_rows(0, 0, 0, 12, 30, -20, 1, 0))[0].permute(1, 2, 0).numpy()
+    ours = shift_colours(images, colour_shift(hsv=(12, 30, -20)))[0].permute(1, 2, 0).numpy()
     assert np.abs(ours - expected).max() < 0.05
 
 
 def test_each_image_has_its_own_change_of_sharpness():
     images = torch.zeros(3, 3, 8, 8)
     images[:, :, 4, 4] = 90.0
-    result = change_sharpness(images, [1, 2, 4], torch.tensor([0.5, 0.5, 0.5]))
+    result = change_sharpness(images, [None, 2, 4], torch.tensor([0.5, 0.5, 0.5]))
     # half of 9 in the middle and -1 around it, half of the image; nothing below 0
     assert result[0, 0, 4, 4] == 255  # 90 * (1 + 0.5 * 8), cut
     assert result[0, 0, 3, 4] == 0
     flat = torch.full((1, 3, 8, 8), 77.0)
-    assert torch.allclose(change_sharpness(flat, [1], torch.tensor([0.4])), flat, atol=1e-3)
+    assert torch.allclose(change_sharpness(flat, [None], torch.tensor([0.4])), flat, atol=1e-3)
     # a point spread over 2 x 2 and over 4 x 4 pixels, keeping its sum
     assert result[1].max() < 90 / 4 + 1e-3
     assert result[2].max() < 90 / 16 + 1e-3
@@ -351,21 +348,22 @@ def test_each_image_has_its_own_change_of_sharpness():
 
 def test_draws_have_their_ranges_and_shares():
     draws = [draw_parameters(np.random.default_rng(seed), 0.3) for seed in range(400)]
-    column = {name: np.stack([draw[name] for draw in draws]) for name in draws[0]}
-    assert set(column["reduction"]) == {1, 2, 4}
-    assert 0.4 < (column["reduction"] == 1).mean() < 0.6
-    assert 0.4 < column["on_source"].mean() < 0.6
-    assert set(column["ratio"]) == {0.25, 0.5, 0.75, 1.0}
-    assert 0.4 < (column["ratio"] == 1).mean() < 0.6
-    assert 0.4 < (column["quality"] > 0).mean() < 0.6
-    assert column["quality"][column["quality"] > 0].min() >= 40
-    assert np.abs(column["translation"]).max(axis=0) == pytest.approx([0.03, 0.015], rel=0.1)
-    assert (column["scale"].min(), column["scale"].max()) == pytest.approx((0.95, 1 / 0.95), rel=0.01)
-    assert (column["mask_size"].min(), column["mask_size"].max()) == (192, 256)
-    assert np.abs(column["colours"][:, :3]).max() == pytest.approx(20, rel=0.05)
-    assert 0.2 < (column["colours"][:, 0] != 0).mean() < 0.4
-    assert column["noise"].min() == -127
-    kernels = column["kernels"]
+    batch = stack_parameters(draws)
+    reductions, qualities = ([value for value in values if value] for values in (batch.reduction, batch.jpeg_quality))
+    assert set(reductions) == {2, 4}
+    assert 160 < len(reductions) < 240
+    assert 160 < len(qualities) < 240
+    assert 40 <= min(qualities) < max(qualities) <= 100
+    assert 0.4 < batch.source_changes.float().mean() < 0.6
+    assert set(batch.ratio.tolist()) == {0.25, 0.5, 0.75, 1.0}
+    assert 0.4 < (batch.ratio == 1).float().mean() < 0.6
+    assert batch.translation.abs().amax(dim=0).tolist() == pytest.approx([0.03, 0.015], rel=0.1)
+    assert (batch.scale.min(), batch.scale.max()) == pytest.approx((0.95, 1 / 0.95), rel=0.01)
+    assert (batch.mask_size.min(), batch.mask_size.max()) == (192, 256)
+    assert batch.colours.rgb.abs().max() == pytest.approx(20, rel=0.05)
+    assert 0.2 < (batch.colours.rgb[:, 0] != 0).float().mean() < 0.4
+    assert batch.elastic_noise.min() == -127
+    kernels = batch.blur_kernels.numpy()
     assert (2 * kernels.sum(axis=2) - kernels[..., 0]).ravel() == pytest.approx(np.ones(800), abs=1e-5)
     assert set((kernels > 0).sum(axis=2).ravel()) == set(range(3, 14))
 
@@ -391,6 +389,8 @@ def store(tmp_path_factory):
 def equal(one, two):
     if isinstance(one, dict):
         return one.keys() == two.keys() and all(equal(one[name], two[name]) for name in one)
+    if isinstance(one, tuple):
+        return all(equal(*values) for values in zip(one, two, strict=True))
     return torch.equal(one, two) if torch.is_tensor(one) else one == two
 
 
@@ -407,8 +407,7 @@ def test_items_depend_on_epoch_and_index_alone(store):
     assert equal(batch, again)
     alone = faces.__getitems__(items[1:2])
     assert torch.equal(alone["image"][0], batch["image"][1])
-    assert torch.equal(alone["noise"][0], batch["noise"][1])
-    assert alone["quality"] == batch["quality"][1:2]
+    assert equal(alone["parameters"], batch["parameters"].row(1))
     assert not torch.equal(batch["image"][0], batch["image"][2])
     assert not equal(batch, FacesToBlend(store.data, samples, WINDOW, 6, 0.3).__getitems__(items))
 
