@@ -14,15 +14,16 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 import cv2
 import matplotlib
 import numpy as np
 import torch
 from matplotlib.figure import Figure
+from torch import nn
 
 from detectors.data.crop_store import CropStore
 from detectors.data.loader import default_workers, to_tensor
@@ -46,12 +47,25 @@ _HEAT, _HEAT_WEIGHT, _CONTOUR = "inferno", 0.6, 0.5
 _UNKNOWN = 0.6
 
 
-@dataclass(frozen=True)
-class Shown:
+class ExampleRow(NamedTuple):
+    """Faces from left to right, None where there is none of the kind, and what stands before them."""
+
+    name: str
+    examples: Sequence[Example | None]
+
+
+class ShownFace(NamedTuple):
     """A face in a figure: what it is, and its pictures side by side."""
 
     example: Example
     pictures: list[np.ndarray]
+
+
+class ShownRow(NamedTuple):
+    """An `ExampleRow` with the pictures of its faces."""
+
+    name: str
+    faces: Sequence[ShownFace | None]
 
 
 def heat_over(image: np.ndarray, heat: np.ndarray) -> np.ndarray:
@@ -91,11 +105,11 @@ class Faces:
         return self._masks.read(row, box, crop_to_frame)
 
 
-def show_gradcam(detector: Detector, device: str, faces: Faces, example: Example) -> list[np.ndarray]:
+def show_gradcam(detector: Detector, layer: nn.Module, device: str, faces: Faces, example: Example) -> list[np.ndarray]:
     """The crop, and on it what speaks for the verdict, each (side, side, 3) uint8."""
     image = faces.image(example.row)
     sign = torch.tensor([1.0 if example.called == FAKE else -1.0], device=device)
-    heat = grad_cam(detector, detector.find_cam_layer(), to_tensor(image)[None].to(device), sign)[0].cpu().numpy()
+    heat = grad_cam(detector, layer, to_tensor(image)[None].to(device), sign)[0].cpu().numpy()
     crop = _resized(image)
     return [crop, heat_over(crop, np.clip(_resized(heat), 0, 1))]
 
@@ -110,11 +124,45 @@ def show_location(detector: Detector, device: str, faces: Faces, example: Exampl
     return [_resized(image), _grey(located), _grey(truth)]
 
 
-def draw_examples(rows: Sequence[tuple[str, Sequence[Shown | None]]], headers: Sequence[str], title: str) -> Figure:
+def choose_examples(
+    test_sets: Sequence[TestSet], threshold: float, only: Sequence[str], count: int
+) -> tuple[list[ExampleRow], list[str]]:
+    """The faces to show, row by row, and what stands over the columns.
+
+    Args:
+        test_sets: Where to look.
+        threshold: A score at or above it is called fake.
+        only: Ids of the samples to show; empty for the most confident ones.
+        count: Most confident faces of each kind and test set.
+    """
+    if only:
+        found = named(test_sets, only, threshold)
+        return [ExampleRow("", found[begin : begin + len(KINDS)]) for begin in range(0, len(found), len(KINDS))], []
+    rows = []
+    for test_set in test_sets:
+        chosen = most_confident(test_set, threshold, count)
+        for rank in range(count):
+            examples = [of_kind[rank] if rank < len(of_kind) else None for of_kind in chosen.values()]
+            rows.append(ExampleRow(test_set.name, examples))
+    return rows, [f"{_WORDS[label]}, called {_WORDS[called]}" for label, called in KINDS]
+
+
+def add_pictures(rows: Sequence[ExampleRow], show: Callable[[Example], list[np.ndarray]]) -> list[ShownRow]:
+    """The rows with what `show` makes of each face."""
+    shown_rows = []
+    for row in rows:
+        faces: list[ShownFace | None] = []
+        for example in row.examples:
+            faces.append(None if example is None else ShownFace(example, show(example)))
+        shown_rows.append(ShownRow(row.name, faces))
+    return shown_rows
+
+
+def draw_examples(rows: Sequence[ShownRow], headers: Sequence[str], title: str) -> Figure:
     """A grid of faces.
 
     Args:
-        rows: Name of each row, and its faces from left to right; None where there is none of the kind.
+        rows: From the top down.
         headers: Over the columns; empty for none.
         title: Over all.
     """
@@ -174,61 +222,25 @@ def explain(
     threshold = _NO_THRESHOLD if threshold is None else threshold
     title = f"{facts['experiment']}, seed {facts['seed']}"
     detector = detector.to(device)
-    rows, headers = _chosen(test_sets, threshold, only, count)
+    rows, headers = choose_examples(test_sets, threshold, only, count)
+    faces = {test_set: Faces(test_set, data, detector) for test_set in test_sets}
 
-    def draw(what: str, show: Callable, lacking: str) -> Figure:
-        if lacking:
-            return empty_figure(lacking)
-        return draw_examples(_shown(rows, data, detector, partial(show, detector, device)), headers, f"{title}: {what}")
+    def draw_gradcam() -> Figure:
+        layer = detector.find_cam_layer()
+        if layer is None:
+            return empty_figure("this detector has no feature maps:\nthere is no Grad-CAM")
+        shown = add_pictures(rows, lambda face: show_gradcam(detector, layer, device, faces[face.test_set], face))
+        return draw_examples(shown, headers, f"{title}: what spoke for the verdict (Grad-CAM)")
 
-    no_maps = (
-        "" if detector.find_cam_layer() is not None else "this detector has no feature maps:\nthere is no Grad-CAM"
-    )
-    no_places = "" if detector.locates else "this detector does not locate:\nthere are no location maps"
-    drawn = {
-        "gradcam": partial(draw, "what spoke for the verdict (Grad-CAM)", show_gradcam, no_maps),
-        "locations": partial(draw, "face, what was located, true mask", show_location, no_places),
-    }
-    files = [path for name, figure in drawn.items() for path in write_figure(output / name, figure)]
+    def draw_locations() -> Figure:
+        if not detector.locates:
+            return empty_figure("this detector does not locate:\nthere are no location maps")
+        shown = add_pictures(rows, lambda face: show_location(detector, device, faces[face.test_set], face))
+        return draw_examples(shown, headers, f"{title}: face, what was located, true mask")
+
+    files = write_figure(output / "gradcam", draw_gradcam) + write_figure(output / "locations", draw_locations)
     features = read_features(detector, test_sets, data, count=n_faces, device=device, workers=workers)
     return files + write_figure(output / "features", partial(draw_features, features, f"{title}: features (t-SNE)"))
-
-
-_Row = tuple[str, list[tuple[TestSet, Example] | None]]
-
-
-def _chosen(
-    test_sets: Sequence[TestSet], threshold: float, only: Sequence[str], count: int
-) -> tuple[list[_Row], list[str]]:
-    """The faces to show, row by row, and what stands over the columns."""
-    if only:
-        found = named(test_sets, only, threshold)
-        return [("", found[begin : begin + len(KINDS)]) for begin in range(0, len(found), len(KINDS))], []
-    rows: list[_Row] = []
-    for test_set in test_sets:
-        chosen = most_confident(test_set, threshold, count)
-        for rank in range(count):
-            faces = [(test_set, of_kind[rank]) if rank < len(of_kind) else None for of_kind in chosen.values()]
-            rows.append((test_set.name, faces))
-    return rows, [f"{_WORDS[label]}, called {_WORDS[called]}" for label, called in KINDS]
-
-
-def _shown(
-    rows: Sequence[_Row], data: Path, detector: Detector, show: Callable[[Faces, Example], list[np.ndarray]]
-) -> list[tuple[str, list[Shown | None]]]:
-    """The rows with their pictures."""
-    shown = []
-    for name, faces in rows:
-        shown.append(
-            (
-                name,
-                [
-                    face and Shown(face[1], show(Faces(face[0], data, detector), face[1]))  # None stays
-                    for face in faces
-                ],
-            )
-        )
-    return shown
 
 
 def _resized(image: np.ndarray) -> np.ndarray:

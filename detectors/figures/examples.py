@@ -19,7 +19,7 @@ REAL, FAKE = 0, 1
 KINDS = ((FAKE, FAKE), (FAKE, REAL), (REAL, REAL), (REAL, FAKE))
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class TestSet:
     """A test data set with what a detector says of its faces.
 
@@ -43,7 +43,8 @@ class Example:
     """A sample that is shown.
 
     Attributes:
-        row: Of its test set.
+        test_set: Where it is from.
+        row: There.
         sample_id: Its id.
         label: 0 real, 1 fake.
         called: What the detector calls it, 0 or 1.
@@ -51,6 +52,7 @@ class Example:
         method: Its method.
     """
 
+    test_set: TestSet
     row: int
     sample_id: str
     label: int
@@ -105,7 +107,7 @@ def most_confident(test_set: TestSet, threshold: float, count: int) -> dict[tupl
     return chosen
 
 
-def named(test_sets: Sequence[TestSet], sample_ids: Sequence[str], threshold: float) -> list[tuple[TestSet, Example]]:
+def named(test_sets: Sequence[TestSet], sample_ids: Sequence[str], threshold: float) -> list[Example]:
     """The samples of the given ids, in their order.
 
     Raises:
@@ -121,13 +123,14 @@ def named(test_sets: Sequence[TestSet], sample_ids: Sequence[str], threshold: fl
                 "<video id>#<frame>#<track>, as in the column sample_id of the predictions"
             )
         test_set, row = places[0]
-        found.append((test_set, _example(test_set, row, threshold)))
+        found.append(_example(test_set, row, threshold))
     return found
 
 
 def _example(test_set: TestSet, row: int, threshold: float) -> Example:
     score = float(test_set.scores[row])
     return Example(
+        test_set=test_set,
         row=int(row),
         sample_id=str(test_set.sample_ids[row]),
         label=int(test_set.samples.label[row]),

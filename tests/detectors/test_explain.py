@@ -74,7 +74,7 @@ def test_there_may_be_none_of_a_kind(tested):
 
 def test_samples_are_found_by_their_ids_in_the_order_asked_for(tested):
     ids = [tested.sample_ids[5], tested.sample_ids[2]]
-    assert [example.row for _, example in named([tested], ids, 0.5)] == [5, 2]
+    assert [example.row for example in named([tested], ids, 0.5)] == [5, 2]
     with pytest.raises(UserError, match=r"no sample 'x#0#0' .* tiny \(18\)"):
         named([tested], ["x#0#0"], 0.5)
 
@@ -175,7 +175,7 @@ def test_a_location_stands_beside_the_true_mask(store, tested):
     faces = Faces(tested, store, detector)
     for method, middle in (("stripes", 255), ("real", 0), ("columns", 153)):
         row = int(np.flatnonzero(tested.samples.method.equals(method))[0])
-        (example,) = [found for _, found in named([tested], [tested.sample_ids[row]], 0.5)]
+        (example,) = named([tested], [tested.sample_ids[row]], 0.5)
         crop, located, truth = show_location(detector, "cpu", faces, example)
         assert crop.shape == located.shape == truth.shape
         assert located[-1, -1, 0] == 255
