@@ -12,7 +12,7 @@ import numpy as np
 
 from detectors.interface.detector import Detector
 from detectors.measures.aggregation import common_aggregation
-from detectors.measures.runs import read_thresholds
+from detectors.measures.runs import DETECTOR, read_thresholds
 from preprocess.running.cli import UserError
 
 log = logging.getLogger("detectors")
@@ -44,6 +44,19 @@ class Trained:
     path: Path
     detector: Detector
     facts: dict
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What makes a score of a video of those of its face crops, and a verdict of its score.
+
+    Attributes:
+        aggregation: One of `AGGREGATIONS`.
+        threshold: A video score at or above it is fake; NaN for no verdicts.
+    """
+
+    aggregation: str
+    threshold: float = math.nan
 
 
 def find_seeds(
@@ -90,6 +103,24 @@ def _seeds_of(name: str, results: Path) -> dict[int, Path]:
             f"{', '.join(there) or 'none'}"
         )
     return found
+
+
+def resolve_decision(
+    seeds: Sequence[TrainedSeed], trained: Sequence[Trained], aggregation: str, threshold: float | None
+) -> Decision:
+    """The aggregation and the threshold that are asked for, or those of the detectors themselves.
+
+    Args:
+        seeds: Where the detectors are from.
+        trained: The detectors.
+        aggregation: One of `AGGREGATIONS`, or `detector` for their own.
+        threshold: In [0, 1], or None for the one that validation data give.
+    """
+    if aggregation == DETECTOR:
+        aggregation = own_aggregation(trained)
+    if threshold is None:
+        threshold = choose_threshold(seeds, trained, aggregation)
+    return Decision(aggregation, threshold)
 
 
 def own_aggregation(trained: Sequence[Trained]) -> str:

@@ -21,15 +21,14 @@ from PIL import Image
 
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.temporal import Temporal, TemporalSettings
-from detectors.score import experiment_block, main, read_configs, score_faces, stage_settings
-from detectors.scoring.annotate import DrawnTrack, draw_tracks
+from detectors.score import main, score_faces
+from detectors.scoring.config import stage_settings
 from detectors.scoring.loose_files import FileFaces, list_files
 from detectors.scoring.scores import verdicts
-from detectors.scoring.trained import TrainedSeed, choose_threshold, find_seeds
+from detectors.scoring.trained import Decision, TrainedSeed, find_seeds
 from helpers.grey_videos import grey_frames, write_video
 from helpers.programs import run_program
 from helpers.short_run import predict_on_cpu, save_untrained
-from helpers.tiny_predictions import write_predictions
 from helpers.tiny_store import make_store
 from preprocess.crops import CropsSettings, crop_shard
 from preprocess.datasets import IndexSettings
@@ -214,31 +213,16 @@ def test_annotated_files_have_the_size_and_length_of_the_originals(portrait, don
     assert 0 < changed.mean() < 0.2, "a frame and a label are drawn, the rest stays"
 
 
-def test_a_box_moves_on_a_straight_line_between_sampled_frames_and_is_drawn_there():
-    boxes = np.array([[10, 20, 30, 40], [20, 20, 40, 40]], float)
-    track = DrawnTrack(np.array([4, 8]), boxes, "fake", 0.93)
-    assert track.box_at(6).tolist() == [15, 20, 35, 40]
-    assert track.box_at(3) is None
-    assert track.box_at(9) is None
-    assert track.text == "fake 0.93"
-    blank = np.zeros((60, 120, 3), np.uint8)
-    assert not draw_tracks(blank.copy(), 9, [track]).any()
-    drawn = draw_tracks(blank.copy(), 6, [track])
-    columns = np.flatnonzero((drawn[30:38] == (230, 159, 0)).all(axis=2).all(axis=0))
-    assert columns.min() == pytest.approx(15, abs=1)
-    assert columns.max() == pytest.approx(34, abs=1)
-
-
 def test_several_seeds_are_averaged(tmp_path):
     samples, _ = make_store(tmp_path, splits=("test",), n_groups=1, methods=("real",))
     (video_id,) = set(read_table(samples)["video_id"].to_pylist())
     row = {"video_id": video_id, "status": "ok", "message": "", "n_tracks": 1, "n_crops": 2, "n_frames_sampled": 2}
     found = FileFaces([Path("a.mp4")], tmp_path, samples, [row], [row])
     trained = [SimpleNamespace(detector=_Constant(value)) for value in (0.8, 0.2)]
-    scores = score_faces(trained, found, threshold=0.5)
+    scores = score_faces(trained, found, Decision("mean", 0.5))
     assert scores.files["score"].tolist() == pytest.approx([0.5])
     assert scores.files["verdict"].tolist() == ["fake"]
-    assert score_faces(trained, found).files["verdict"].tolist() == [""], "no threshold, no verdict"
+    assert score_faces(trained, found, Decision("mean")).files["verdict"].tolist() == [""], "no threshold, no verdict"
 
 
 def test_a_detector_of_clips_scores_a_track_as_one(tmp_path):
@@ -247,7 +231,7 @@ def test_a_detector_of_clips_scores_a_track_as_one(tmp_path):
     row = {"video_id": video_id, "status": "ok", "message": "", "n_tracks": 1, "n_crops": 4, "n_frames_sampled": 4}
     found = FileFaces([Path("a.mp4")], tmp_path, samples, [row], [row])
     settings = TemporalSettings(backbone="test_resnet", pretrained=False, size=64, n_frames=3)
-    scores = score_faces([SimpleNamespace(detector=Temporal(settings, ["real", "x"]).eval())], found)
+    scores = score_faces([SimpleNamespace(detector=Temporal(settings, ["real", "x"]).eval())], found, Decision("mean"))
     assert scores.faces["score"].nunique() == 1
     assert len(scores.faces) == 4
     assert scores.files["score"].tolist() == pytest.approx([scores.faces["score"][0]])
@@ -285,62 +269,6 @@ def test_seeds_are_found_by_name_and_number(project):
         shutil.rmtree(results / name)
     with pytest.raises(UserError, match=r"'other' is neither .* trained are: mine"):
         find_seeds("both", results, members=["mine", "other"])
-
-
-def test_the_threshold_is_that_of_the_validation_file_for_the_aggregation_or_of_the_checkpoint(tmp_path):
-    of_seed = TrainedSeed((tmp_path / "detector.ckpt",), tmp_path / "validation.parquet")
-    facts = {"thresholds": {"frame": 0.1, "video": 0.3}}
-    trained = [SimpleNamespace(path=of_seed.checkpoints[0], facts=facts, detector=SimpleNamespace(aggregation="mean"))]
-    assert choose_threshold([of_seed], trained, "mean") == 0.3
-    assert np.isnan(choose_threshold([of_seed], trained, "confident")), "the checkpoint's is of another aggregation"
-    # the mean of a video's two scores: 0.2 and 0.3 are real, 0.6 and 0.8 fake
-    scores = {"a": (0, 0.1, 0.3), "b": (0, 0.2, 0.4), "c": (1, 0.5, 0.7), "d": (1, 0.7, 0.9)}
-    rows = [
-        {"sample_id": f"{name}#{frame}", "video_id": name, "frame_index": frame, "label": label, "score": score}
-        for name, (label, *of_video) in scores.items()
-        for frame, score in enumerate(of_video)
-    ]
-    write_predictions(of_seed.validation, rows, stage="validate", split="val")
-    assert 0.3 < choose_threshold([of_seed], trained, "mean") <= 0.6
-
-
-def test_an_experiment_of_a_study_is_not_scored_without_what_the_study_says_of_it(tmp_path, monkeypatch):
-    monkeypatch.chdir(tmp_path)
-    study = Path("config/studies/choices.yaml")
-    study.parent.mkdir(parents=True)
-    block = {"evaluate": {"threshold": 0.6}}
-    study.write_text(yaml.safe_dump({"experiments": {"ours": block}}))
-    config = Path("config.yaml")
-    config.write_text(yaml.safe_dump({"experiments": {"mine": {}}}))
-    with pytest.raises(
-        UserError,
-        match=r"'ours' is neither .* \(experiments there: mine\); config/studies/choices.yaml has it: "
-        r"add --config config.yaml --config config/studies/choices.yaml$",
-    ):
-        experiment_block("ours", read_configs([config]), [config])
-    assert experiment_block("ours", read_configs([config, study]), [config, study]) == block
-    with pytest.raises(UserError, match=r"'yours' is neither .*; --config names another config$"):
-        experiment_block("yours", read_configs([config, study]), [config, study])
-
-
-def test_configs_are_laid_one_on_the_other(tmp_path):
-    for name, config in (
-        ("below", {"frames": {"n_frames": 3, "mode": "clip"}, "faces": None, "video_seconds": 5}),
-        ("above", {"frames": {"n_frames": 4}, "faces": {"min_size_px": 20}}),
-    ):
-        (tmp_path / name).write_text(yaml.safe_dump(config))
-    assert read_configs([tmp_path / "below", tmp_path / "above"]) == {
-        "frames": {"n_frames": 4, "mode": "clip"},
-        "faces": {"min_size_px": 20},
-        "video_seconds": 5,
-    }
-
-
-def test_an_unknown_data_set_or_setting_is_named():
-    with pytest.raises(UserError, match=r"--like: no data set 'x' in the config; allowed: d"):
-        stage_settings({"datasets": {"d": {}}}, "x", {})
-    with pytest.raises(UserError, match="unknown setting 'n_frame'"):
-        stage_settings({}, None, {"frames": {"n_frame": 3}})
 
 
 def test_files_of_folders_are_listed_once_and_hidden_ones_are_not(files, tmp_path):
