@@ -14,7 +14,7 @@ from pathlib import Path
 import pandas as pd
 import pyarrow as pa
 
-from detectors.evaluation.eval_table import evaluate
+from detectors.evaluation.eval_table import make_eval_table
 from detectors.evaluation.leakage import read_leaked
 from detectors.evaluation.outcomes import missing_videos, score_table, video_outcomes
 from detectors.evaluation.record import write_record
@@ -22,7 +22,7 @@ from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, c
 from detectors.figures.experiment import draw_figures
 from detectors.figures.labels import interval_text
 from detectors.figures.tables import decimals, text_table, write_csv_and_page
-from detectors.measures.runs import MEAN, STD, SUMMARIES, read_ledger, read_run
+from detectors.measures.runs import MEAN_ROW, STD_ROW, SUMMARY_ROWS, read_ledger, read_run
 from preprocess.running.cli import run_command
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.store import versions
@@ -36,11 +36,11 @@ def format_table(table: pd.DataFrame) -> str:
 
     With several seeds, the last column holds the smallest and the largest video AUC among them.
     """
-    several_seeds = STD in set(table["seed"])
+    several_seeds = STD_ROW in set(table["seed"])
     header = ["data set", "type", "domain", "videos (missing)", "frame AUC", "video AUC [95 % interval]"]
     header += ["video EER", "video accuracy"] + ["video AUC of seeds"] * several_seeds
     rows = [header]
-    for row in table[table["seed"] == MEAN].to_dict("records"):
+    for row in table[table["seed"] == MEAN_ROW].to_dict("records"):
         cells = [
             row["dataset"],
             row["type"] or "—",
@@ -52,7 +52,7 @@ def format_table(table: pd.DataFrame) -> str:
             decimals(row["video_accuracy"]),
         ]
         if several_seeds:
-            of_seeds = table.loc[(table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARIES), "video_auc"]
+            of_seeds = table.loc[(table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARY_ROWS), "video_auc"]
             cells.append("—" if of_seeds.isna().any() else f"{of_seeds.min():.3f} to {of_seeds.max():.3f}")
         rows.append(cells)
     return text_table(rows)
@@ -91,7 +91,7 @@ def main() -> None:
     runs = [read_run(path, settings.aggregation) for path in args.predictions]
     runs = complete_runs(runs, ledgers, settings.missing_score)
     thresholds = choose_thresholds(runs, args.validation, settings)
-    table = evaluate(
+    table = make_eval_table(
         runs,
         ledgers,
         thresholds,

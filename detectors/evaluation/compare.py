@@ -19,16 +19,14 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from detectors.figures.tables import write_csv_and_page
+from detectors.figures.tables import table_of, write_csv_and_page
 from detectors.measures.metrics import INTERVAL_Z
 from preprocess.running.cli import UserError, run_command
 from preprocess.store.schemas import VIDEO_SCORES
 from preprocess.store.tables import read_table
 
-COLUMNS = (
-    *("experiment_a", "experiment_b", "dataset", "n_videos", "n_videos_missing"),
-    *("auc_a", "auc_b", "difference", "difference_low", "difference_high", "z", "p"),
-)
+_OF_TEST = ("auc_a", "auc_b", "difference", "difference_low", "difference_high", "z", "p")
+COLUMNS = ("experiment_a", "experiment_b", "dataset", "n_videos", "n_videos_missing", *_OF_TEST)
 
 
 @dataclass(frozen=True)
@@ -118,7 +116,7 @@ def compare(scores: pd.DataFrame) -> pd.DataFrame:
             if (a, dataset) in tested and (b, dataset) in tested:
                 names = {"experiment_a": a, "experiment_b": b, "dataset": dataset}
                 rows.append(names | _row(dataset, tested[a, dataset], tested[b, dataset]))
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+    return table_of(rows, COLUMNS)
 
 
 @dataclass(frozen=True)
@@ -168,7 +166,7 @@ def _row(dataset: str, a: _Tested, b: _Tested) -> dict:
         )
     row = {"n_videos": len(a.videos), "n_videos_missing": int((~a.predicted | ~b.predicted).sum())}
     if len(np.unique(a.labels)) < 2:
-        return row
+        return row | dict.fromkeys(_OF_TEST, math.nan)
     result = delong_test(a.placements, b.placements)
     difference, reach = result.auc_a - result.auc_b, INTERVAL_Z * result.standard_error
     return row | {

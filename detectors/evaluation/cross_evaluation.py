@@ -16,18 +16,18 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patches import Patch, Rectangle
 
-from detectors.evaluation.evaluations import read_evaluations
+from detectors.evaluation.eval_table import read_eval_tables
 from detectors.figures.labels import DOMAINS
 from detectors.figures.style import COLOUR_MAP, COLOURS, bare, write_figure
-from detectors.figures.tables import write_csv_and_page
-from detectors.measures.runs import LEVELS, MEAN
+from detectors.figures.tables import table_of, write_csv_and_page
+from detectors.measures.runs import LEVELS, MEAN_ROW
 from preprocess.running.cli import run_command
 
 # Each has a space, so that no data set has the same name.
 ALL, REAL_OOD, FAKE_OOD = "ALL (weighted)", "Real OOD", "Fake OOD"
 OOD_MEAN, OOD_WEIGHTED = "OOD (mean)", "OOD (weighted)"
-SUMMARIES = (ALL, REAL_OOD, FAKE_OOD, OOD_MEAN, OOD_WEIGHTED)
-METRICS = ("accuracy", "auc")
+SUMMARY_COLUMNS = (ALL, REAL_OOD, FAKE_OOD, OOD_MEAN, OOD_WEIGHTED)
+COMPARED_METRICS = ("accuracy", "auc")
 
 # number of samples and of fakes, by level
 _COUNTS = {"frame": ("n_faces", "n_faces_fake"), "video": ("n_videos", "n_videos_fake")}
@@ -42,33 +42,35 @@ def cross_table(evaluations: pd.DataFrame) -> pd.DataFrame:
     """The table `cross_eval.csv`.
 
     Args:
-        evaluations: As `read_evaluations` gives them; the means over the seeds are taken.
+        evaluations: As `read_eval_tables` gives them; the means over the seeds are taken.
 
     Returns:
         For each level and metric a row per experiment: `level`, `metric`, `experiment`, `in_domain` (data sets that it
-        was trained on among those tested, joined by +), `SUMMARIES`, and a column per data set, in the order of their
-        appearance. NaN where a value is not defined, or an experiment was not tested.
+        was trained on among those tested, joined by +), `SUMMARY_COLUMNS`, and a column per data set, in the order of
+        their appearance. NaN where a value is not defined, or an experiment was not tested.
     """
-    means = evaluations[evaluations["seed"] == MEAN]
+    means = evaluations[evaluations["seed"] == MEAN_ROW]
     datasets = list(dict.fromkeys(means["dataset"]))
     rows = []
     for level in LEVELS:
-        for metric in METRICS:
+        for metric in COMPARED_METRICS:
             for experiment, of_experiment in means.groupby("experiment", sort=False):
                 in_domain = of_experiment.loc[of_experiment["domain"] == "in", "dataset"]
                 rows.append(
                     {"level": level, "metric": metric, "experiment": experiment, "in_domain": "+".join(in_domain)}
                     | _summaries(of_experiment, level, metric)
+                    | dict.fromkeys(datasets, np.nan)
                     | dict(zip(of_experiment["dataset"], of_experiment[f"{level}_{metric}"], strict=True))
                 )
-    return pd.DataFrame(rows, columns=["level", "metric", "experiment", "in_domain", *SUMMARIES, *datasets])
+    return table_of(rows, ["level", "metric", "experiment", "in_domain", *SUMMARY_COLUMNS, *datasets])
 
 
 def _summaries(means: pd.DataFrame, level: str, metric: str) -> dict[str, float]:
     n_samples, n_fakes = (means[column] for column in _COUNTS[level])
     values = means[f"{level}_{metric}"]
     out = means["domain"] == "out"
-    summaries = {ALL: _weighted(values, n_samples), OOD_WEIGHTED: _weighted(values[out], n_samples[out])}
+    summaries = dict.fromkeys(SUMMARY_COLUMNS, np.nan)
+    summaries |= {ALL: _weighted(values, n_samples), OOD_WEIGHTED: _weighted(values[out], n_samples[out])}
     if metric == "accuracy":
         # the reals, and the fakes, of all these data sets together
         real = _weighted(means[f"{level}_specificity"][out], (n_samples - n_fakes)[out])
@@ -89,7 +91,7 @@ def draw_heat_map(table: pd.DataFrame) -> Figure:
     Args:
         table: As `cross_table` gives it.
     """
-    columns = [name for name in table.columns[4:] if table[name].notna().any() or name not in SUMMARIES]
+    columns = [name for name in table.columns[4:] if table[name].notna().any() or name not in SUMMARY_COLUMNS]
     n_experiments = table["experiment"].nunique()
     upright = len(columns) > n_experiments
     n_across, n_down = (n_experiments, len(columns)) if upright else (len(columns), n_experiments)
@@ -131,7 +133,7 @@ def _draw_panel(axes: Axes, table: pd.DataFrame, columns: list[str], upright: bo
     axes.set_yticks(range(len(names[0])), names[0])
     axes.set_xticks(range(len(names[1])), names[1], rotation=40, ha="right", rotation_mode="anchor")
     bare(axes)
-    n_summaries = sum(name in SUMMARIES for name in columns)
+    n_summaries = sum(name in SUMMARY_COLUMNS for name in columns)
     (axes.axhline if upright else axes.axvline)(n_summaries - 0.5, color="white", linewidth=4)
     return image
 
@@ -146,7 +148,7 @@ def main() -> None:
     )
     parser.add_argument("--figures", type=Path, required=True, help="folder for cross_eval.png and cross_eval.svg")
     args = parser.parse_args()
-    table = cross_table(read_evaluations(args.evaluations))
+    table = cross_table(read_eval_tables(args.evaluations))
     write_figure(args.figures / "cross_eval", partial(draw_heat_map, table))
     write_csv_and_page(args.output, args.title, table)
 

@@ -1,40 +1,30 @@
-"""The table `eval.csv`: the metrics of every seed on every test data set, and what sums the seeds up."""
+"""The table `eval.csv`: made of the seeds' predictions, and read again."""
 
 from __future__ import annotations
 
 import logging
 import math
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
+from detectors.evaluation.eval_columns import EVAL_COLUMNS, EVAL_RULES, TestedSeed, interval_ends, seed_row
+from detectors.evaluation.over_seeds import best_row, mean_row, std_row
 from detectors.evaluation.settings import EvaluateSettings
-from detectors.measures.metrics import INTERVAL_PERCENT, METRICS, RESAMPLED, bootstrap, detection_metrics
-from detectors.measures.runs import BEST, LEVELS, MEAN, STD, Run, by_dataset, labelled_videos
+from detectors.figures.tables import table_of
+from detectors.measures.metrics import RESAMPLED, bootstrap
+from detectors.measures.runs import DetectorRun, by_dataset, labelled_videos
 from preprocess.running.cli import UserError
 
 log = logging.getLogger("detectors.evaluate")
 
-COUNTS = ("n_videos_missing", "n_frames", "n_faces", "n_faces_fake")
-INTERVALS = tuple(f"video_{metric}_{end}" for metric in RESAMPLED for end in ("low", "high"))
-# over the videos that have a prediction
-OF_PREDICTED = ("auc", "accuracy")
-MEASURED = (
-    *(f"{level}_{metric}" for level in LEVELS for metric in METRICS),
-    *(f"video_{metric}_predicted" for metric in OF_PREDICTED),
-)
-COLUMNS = (
-    *("experiment", "seed", "dataset", "type", "domain", "split", "compression"),
-    *("n_videos", "n_videos_fake", "n_videos_missing", "n_videos_leaked", "n_frames", "n_faces", "n_faces_fake"),
-    *(f"{level}_{metric}" for level in LEVELS for metric in (*METRICS, "threshold")),
-    *INTERVALS,
-    *(f"video_{metric}_predicted" for metric in OF_PREDICTED),
-)
+_MADE_BY = "make it with python -m detectors.evaluate"
 
 
-def evaluate(
-    runs: Sequence[Run],
+def make_eval_table(
+    runs: Sequence[DetectorRun],
     ledgers: dict[str, pd.DataFrame],
     thresholds: dict[int, dict[str, float]],
     *,
@@ -43,7 +33,7 @@ def evaluate(
     settings: EvaluateSettings,
     leaked: Mapping[str, int] | None = None,
 ) -> pd.DataFrame:
-    """The table `eval.csv`: for every test data set a row per seed, then their mean, standard deviation and best.
+    """For every test data set a row per seed, then their mean, standard deviation and best.
 
     Args:
         runs: Every seed on every test data set, as `complete_runs` gives them; rows follow the order in which data
@@ -56,8 +46,8 @@ def evaluate(
         leaked: By data set, test videos that share something with the training set; None when nobody has looked.
 
     Returns:
-        `COLUMNS`; NaN where a value is not defined, counts are int, `seed` holds int and one of `SUMMARIES`. With one
-        seed the mean is the only summary.
+        `EVAL_COLUMNS`; NaN where a value is not defined, counts are int, `seed` holds int and one of `SUMMARY_ROWS`.
+        With one seed the mean is the only row over the seeds.
 
     Raises:
         UserError: Runs, ledgers, experiment and training sets do not belong together.
@@ -65,45 +55,58 @@ def evaluate(
     _check_runs(runs, experiment, train)
     rows = []
     for dataset, of_dataset in by_dataset(runs).items():
-        split = of_dataset[0].split
-        videos = labelled_videos(ledgers[dataset], split)
-        n_unlabelled = int(((ledgers[dataset]["split"] == split) & ledgers[dataset]["label"].isna()).sum())
-        if n_unlabelled:
-            log.warning(
-                "data set %s: %d videos of split %s have no label and are left out", dataset, n_unlabelled, split
+        videos = _videos(dataset, ledgers[dataset], of_dataset[0].split)
+        tested = [
+            TestedSeed(
+                run=run,
+                videos=videos,
+                thresholds=thresholds[run.seed],
+                in_domain=dataset in train,
+                n_leaked=math.nan if leaked is None else leaked.get(dataset, 0),
+                resampled=bootstrap(
+                    *run.of_level("video"),
+                    thresholds[run.seed]["video"],
+                    n_resamples=settings.n_bootstrap,
+                    seed=settings.bootstrap_seed,
+                ),
             )
-        same = {
-            "experiment": experiment,
-            "dataset": dataset,
-            "type": {(0,): "Real", (1,): "Fake", (0, 1): "Fake+Real"}.get(tuple(sorted(videos["label"].unique())), ""),
-            "domain": "in" if dataset in train else "out",
-            "split": split,
-            "compression": "+".join(sorted(videos["compression"].unique())),
-            "n_videos": len(videos),
-            "n_videos_fake": int((videos["label"] == 1).sum()),
-            "n_videos_leaked": math.nan if leaked is None else leaked.get(dataset, 0),
-        }
-        of_seeds, resampled = [], []
-        for run in of_dataset:
-            values = bootstrap(
-                *run.of_level("video"),
-                thresholds[run.seed]["video"],
-                n_resamples=settings.n_bootstrap,
-                seed=settings.bootstrap_seed,
-            )
-            of_seeds.append({**same, **_measure(run, len(videos), thresholds[run.seed]), **_intervals(values)})
-            resampled.append(values)
-        # Resample i holds the same videos for every seed, so the mean over the seeds has an interval of its own,
-        # if only all seeds scored the same videos.
-        same_videos = all(run.videos["video_id"].equals(of_dataset[0].videos["video_id"]) for run in of_dataset)
-        means = {name: np.mean([values[name] for values in resampled], axis=0) for name in RESAMPLED}
-        rows += [*of_seeds, {**_mean(of_seeds), **_intervals(means if same_videos else {})}]
-        if len(of_seeds) > 1:
-            rows += [_std(of_seeds), _best(of_seeds)]
-    return pd.DataFrame(rows, columns=list(COLUMNS))
+            for run in of_dataset
+        ]
+        rows += _rows(tested)
+    return table_of(rows, EVAL_RULES)
 
 
-def _check_runs(runs: Sequence[Run], experiment: str, train: Sequence[str]) -> None:
+def _videos(dataset: str, ledger: pd.DataFrame, split: str) -> pd.DataFrame:
+    """The labelled videos of the split; others are told of."""
+    n_unlabelled = int(((ledger["split"] == split) & ledger["label"].isna()).sum())
+    if n_unlabelled:
+        log.warning("data set %s: %d videos of split %s have no label and are left out", dataset, n_unlabelled, split)
+    return labelled_videos(ledger, split)
+
+
+def _rows(tested: Sequence[TestedSeed]) -> list[dict]:
+    """The rows of one data set."""
+    seeds = [seed_row(of_seed) for of_seed in tested]
+    rows = [*seeds, mean_row(EVAL_RULES, seeds) | _intervals_of_mean(tested)]
+    if len(seeds) > 1:
+        # a set of one class has no AUC, whatever the seed
+        metric = "video_accuracy" if math.isnan(seeds[0]["video_auc"]) else "video_auc"
+        rows += [std_row(EVAL_RULES, seeds), best_row(EVAL_RULES, seeds, metric)]
+    return rows
+
+
+def _intervals_of_mean(tested: Sequence[TestedSeed]) -> dict[str, float]:
+    """Nothing where the seeds scored different videos.
+
+    Otherwise resample i holds the same videos for every seed, so the mean over the seeds has an interval of its own.
+    """
+    videos = [of_seed.run.videos["video_id"] for of_seed in tested]
+    if not all(of_seed.equals(videos[0]) for of_seed in videos):
+        return {}
+    return interval_ends({name: np.mean([of_seed.resampled[name] for of_seed in tested], axis=0) for name in RESAMPLED})
+
+
+def _check_runs(runs: Sequence[DetectorRun], experiment: str, train: Sequence[str]) -> None:
     if not runs:
         raise UserError("there are no predictions to evaluate; name at least one file after --predictions")
     groups = by_dataset(runs)
@@ -129,61 +132,26 @@ def _check_runs(runs: Sequence[Run], experiment: str, train: Sequence[str]) -> N
             raise UserError(f"data set {dataset!r} has predictions of the splits {splits}; evaluate one at a time")
 
 
-def _measure(run: Run, n_videos: int, thresholds: dict[str, float]) -> dict:
-    row = {
-        "seed": run.seed,
-        "n_videos_missing": n_videos - int(run.videos["predicted"].sum()),
-        "n_frames": run.n_frames,
-        "n_faces": len(run.labels),
-        "n_faces_fake": int(run.labels.sum()),
-    }
-    for level in LEVELS:
-        metrics = detection_metrics(*run.of_level(level), thresholds[level])
-        row |= {f"{level}_{metric}": value for metric, value in metrics.items()}
-        row[f"{level}_threshold"] = thresholds[level]
-    predicted = run.videos[run.videos["predicted"]]
-    of_predicted = detection_metrics(predicted["label"], predicted["score"], thresholds["video"])
-    return row | {f"video_{metric}_predicted": of_predicted[metric] for metric in OF_PREDICTED}
+def read_eval_tables(paths: Sequence[str | Path]) -> pd.DataFrame:
+    """The rows of several `eval.csv`, in their order; `seed` is text.
 
-
-def _intervals(resampled: dict[str, np.ndarray]) -> dict[str, float]:
-    """By column of `INTERVALS`; NaN where there is nothing, or nothing defined."""
-    ends = dict.fromkeys(INTERVALS, math.nan)
-    for metric, values in resampled.items():
-        low, high = np.percentile(values, INTERVAL_PERCENT)
-        ends |= {f"video_{metric}_low": float(low), f"video_{metric}_high": float(high)}
-    return ends
-
-
-def _mean(rows: list[dict]) -> dict:
-    """Mean of the seeds' rows: not defined where one of them is not; a threshold only where all agree."""
-    mean = {**rows[0], "seed": MEAN}
-    for column in MEASURED:
-        mean[column] = float(np.mean([row[column] for row in rows]))
-    for column in COUNTS:
-        # rounded up: a video that one seed misses stays visible
-        mean[column] = math.ceil(np.mean([row[column] for row in rows]))
-    for level in LEVELS:
-        if len({row[f"{level}_threshold"] for row in rows}) > 1:
-            mean[f"{level}_threshold"] = math.nan
-    return mean
-
-
-def _std(rows: list[dict]) -> dict:
-    """Sample standard deviation over the seeds; the counts are the mean's."""
-    std = {**_mean(rows), "seed": STD, **dict.fromkeys(INTERVALS, math.nan)}
-    for column in (*MEASURED, *(f"{level}_threshold" for level in LEVELS)):
-        std[column] = float(np.std([row[column] for row in rows], ddof=1))
-    return std
-
-
-def _best(rows: list[dict]) -> dict:
-    """The row of the seed with the highest video AUC, or, in a set of one class, the highest video accuracy.
-
-    The first of equals; where neither is defined, none is the best and nothing is given.
+    Raises:
+        UserError: A file is absent or is no evaluation, or an experiment comes twice.
     """
-    metric = "video_auc" if not math.isnan(rows[0]["video_auc"]) else "video_accuracy"
-    if any(math.isnan(row[metric]) for row in rows):
-        empty = dict.fromkeys((*MEASURED, *INTERVALS, *(f"{level}_threshold" for level in LEVELS)), math.nan)
-        return {**_mean(rows), "seed": BEST, **empty}
-    return {**max(rows, key=lambda row: row[metric]), "seed": BEST}
+    tables: dict[str, pd.DataFrame] = {}
+    for path in paths:
+        try:
+            table = pd.read_csv(path, dtype={"seed": str, "experiment": str, "dataset": str})
+        except (OSError, ValueError) as error:
+            raise UserError(f"{path} is no evaluation ({error}); {_MADE_BY}") from error
+        absent = [column.name for column in EVAL_COLUMNS if column.name not in table]
+        if absent or table.empty:
+            what = f"it lacks {', '.join(map(repr, absent[:3]))}" if absent else "it has no row"
+            raise UserError(f"{path} is no evaluation, or one of an older version ({what}); {_MADE_BY}")
+        name = table["experiment"].iloc[0]
+        if name in tables:
+            raise UserError(f"{path} is of experiment {name!r}, of which another file was named before")
+        tables[name] = table
+    if not tables:
+        raise UserError("there are no evaluations; name at least one eval.csv")
+    return pd.concat(tables.values(), ignore_index=True)

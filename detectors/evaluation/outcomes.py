@@ -6,7 +6,8 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from detectors.measures.runs import Run, by_dataset, labelled_videos
+from detectors.figures.tables import table_of
+from detectors.measures.runs import DetectorRun, by_dataset, labelled_videos
 from preprocess.store.schemas import VIDEO_SCORES
 from preprocess.video.outcomes import OK, PARTIAL, VIDEO_STATUS
 
@@ -14,7 +15,7 @@ VIDEO_COLUMNS = ("dataset", "split", "n_videos", "n_real", "n_fake", *VIDEO_STAT
 MISSING_COLUMNS = ("video_id", "dataset", "stage", "status", "message")
 
 
-def missing_videos(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
+def missing_videos(runs: Sequence[DetectorRun], ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
     """The table `missing.csv`: every labelled video of the test split that at least one seed has no prediction for.
 
     `stage`, `status` and `message` are the ledger's; where the ledger knows of no loss, the stage is `predict`.
@@ -53,10 +54,10 @@ def video_outcomes(ledgers: dict[str, pd.DataFrame]) -> pd.DataFrame:
                 | {status: int(counts.get(status, 0)) for status in VIDEO_STATUS}
                 | {"n_face_crops": int(videos["n_crops"].sum())}
             )
-    return pd.DataFrame(rows, columns=list(VIDEO_COLUMNS))
+    return table_of(rows, VIDEO_COLUMNS)
 
 
-def score_table(runs: Sequence[Run], thresholds: dict[int, dict[str, float]]) -> pd.DataFrame:
+def score_table(runs: Sequence[DetectorRun], thresholds: dict[int, dict[str, float]]) -> pd.DataFrame:
     """The table `video_scores.parquet` (`schemas.VIDEO_SCORES`): every video of every run, with its score."""
     tables = [
         run.videos.assign(

@@ -17,9 +17,9 @@ from matplotlib.figure import Figure
 
 from detectors.figures.labels import figure_title
 from detectors.figures.style import FAKE_COLOUR, REAL_COLOUR, empty_figure, write_figure
-from detectors.figures.tables import write_csv_and_page
+from detectors.figures.tables import table_of, write_csv_and_page
 from detectors.measures.metrics import INTERVAL_Z
-from detectors.measures.runs import MEAN
+from detectors.measures.runs import MEAN_ROW
 from preprocess.datasets.dfdc import AUGMENTER, DISTRACTOR, OTHER, perturbations
 from preprocess.running.cli import UserError, log, run_command
 from preprocess.store.tables import read_table
@@ -98,7 +98,7 @@ def errors_by_perturbation(scores: pd.DataFrame, named: dict[str, dict[str, list
                 of_class = members[members["label"] == label]
                 if len(of_class):
                     rows += _rows(of_class, {"dataset": dataset, "kind": kind, "perturbation": name, "class": word})
-    return pd.DataFrame(rows, columns=list(COLUMNS)).astype({"seed": object})
+    return table_of(rows, COLUMNS).astype({"seed": object})
 
 
 def _groups(videos: pd.Series) -> list[tuple[str, str]]:
@@ -118,22 +118,22 @@ def _belongs(told: list[tuple[str, str]], kind: str, name: str) -> bool:
 
 
 def _rows(videos: pd.DataFrame, names: dict) -> list[dict]:
-    """A row per seed and one of their mean."""
-    rows = []
-    for seed, of_seed in videos.groupby("seed", sort=True):
-        n_wrong = float(of_seed["wrong"].sum(skipna=False))
-        rows.append(
-            {
-                **{"experiment": of_seed["experiment"].iloc[0], "seed": seed, **names},
-                "n_videos": len(of_seed),
-                "n_videos_missing": int((~of_seed["predicted"]).sum()),
-                **_measure(n_wrong, len(of_seed)),
-            }
-        )
-    n_wrong, n_videos = np.mean([[row["n_wrong"], row["n_videos"]] for row in rows], axis=0)
-    n_missing = math.ceil(np.mean([row["n_videos_missing"] for row in rows]))
-    mean = {"seed": MEAN, "n_videos": math.ceil(n_videos), "n_videos_missing": n_missing}
-    return [*rows, {**rows[0], **mean, **_measure(n_wrong, math.ceil(n_videos))}]
+    """A row per seed and one of their mean, of which the counts of videos are rounded up."""
+    experiment = videos["experiment"].iloc[0]
+    seeds = {
+        seed: (float(of_seed["wrong"].sum(skipna=False)), len(of_seed), int((~of_seed["predicted"]).sum()))
+        for seed, of_seed in videos.groupby("seed", sort=True)
+    }
+    n_wrong, n_videos, n_missing = np.mean(list(seeds.values()), axis=0)
+    rows = {**seeds, MEAN_ROW: (n_wrong, math.ceil(n_videos), math.ceil(n_missing))}
+    return [_row(experiment, seed, names, *counts) for seed, counts in rows.items()]
+
+
+def _row(experiment: str, seed: int | str, names: dict, n_wrong: float, n_videos: int, n_missing: int) -> dict:
+    return {
+        **{"experiment": experiment, "seed": seed, **names, "n_videos": n_videos, "n_videos_missing": n_missing},
+        **_measure(n_wrong, n_videos),
+    }
 
 
 def _measure(n_wrong: float, n: int) -> dict[str, float]:
@@ -148,7 +148,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
     Args:
         table: What `errors_by_perturbation` returns.
     """
-    mean = table[(table["seed"] == MEAN) & (table["kind"] != ALL)]
+    mean = table[(table["seed"] == MEAN_ROW) & (table["kind"] != ALL)]
     panels = list(mean.groupby(["dataset", "kind"], sort=False))
     if not panels:
         return empty_figure("no test data set names\nperturbations of its videos")
@@ -171,7 +171,7 @@ def draw_errors(table: pd.DataFrame) -> Figure:
         axes.set_ylim(len(names) - 0.5, -0.5)
         axes.set_xlim(0, 100)
         axes.grid(axis="y", visible=False)
-        overall = table[(table["seed"] == MEAN) & (table["kind"] == ALL) & (table["dataset"] == dataset)]
+        overall = table[(table["seed"] == MEAN_ROW) & (table["kind"] == ALL) & (table["dataset"] == dataset)]
         for word, colour in (("real", REAL_COLOUR), ("fake", FAKE_COLOUR)):
             for share in 100 * overall.loc[overall["class"] == word, "share_wrong"]:
                 handles["all videos"] = axes.axvline(share, color=colour, linestyle=":", linewidth=1.0)

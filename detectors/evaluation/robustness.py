@@ -18,23 +18,25 @@ from matplotlib.figure import Figure
 from sklearn.metrics import roc_auc_score
 
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
+from detectors.evaluation.over_seeds import ALIKE, COUNT, METRIC, SEED, mean_row
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds
 from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title
 from detectors.figures.style import COLOURS, GREY, empty_figure, panels, write_figure
-from detectors.figures.tables import decimals, write_csv_and_page
-from detectors.measures.runs import DETECTOR, LEVELS, MEAN, Run, make_run, read_predictions
+from detectors.figures.tables import decimals, table_of, write_csv_and_page
+from detectors.measures.runs import DETECTOR, LEVELS, MEAN_ROW, DetectorRun, make_run, read_predictions
 from preprocess.running.cli import UserError, run_command
 from preprocess.running.settings import load_settings
 
-MEASURED = tuple(f"{level}_{metric}" for metric in ("auc", "accuracy") for level in LEVELS)
-COLUMNS = (
-    *("experiment", "seed", "dataset", "domain", "distortion", "strength", "amount", "unit"),
-    *("n_videos", "n_videos_fake", "n_faces"),
-    *MEASURED,
-)
+# the columns, with what each holds in the mean of the seeds
+COLUMNS = {
+    **{"experiment": ALIKE, "seed": SEED, "dataset": ALIKE, "domain": ALIKE},
+    **dict.fromkeys(("distortion", "strength", "amount", "unit"), ALIKE),
+    **dict.fromkeys(("n_videos", "n_videos_fake", "n_faces"), COUNT),
+    **{f"{level}_{metric}": METRIC for metric in ("auc", "accuracy") for level in LEVELS},
+}
 
 # runs of one file by distortion and strength, the crops as they are first
-DistortedRuns = dict[tuple[str, int], Run]
+DistortedRuns = dict[tuple[str, int], DetectorRun]
 
 
 def read_distorted_runs(path: str | Path, aggregation: str = DETECTOR) -> DistortedRuns:
@@ -63,7 +65,7 @@ def measure_robustness(
     Returns:
         `COLUMNS`; NaN where a value is not defined. Strength 0 with the distortion `none` are the crops as they are.
     """
-    rows = []
+    seeds: dict[str, dict[tuple[str, int], list[dict]]] = {}
     for runs in distorted:
         for (name, strength), run in runs.items():
             distortion = DISTORTIONS.get(name)
@@ -82,19 +84,18 @@ def measure_robustness(
             }
             for level in LEVELS:
                 row |= _measure(level, *run.of_level(level), thresholds[run.seed][level])
-            rows.append(row)
-    table = pd.DataFrame(rows, columns=list(COLUMNS))
-    tables = []
-    for _, of_dataset in table.groupby("dataset", sort=False):
-        for _, of_run in of_dataset.groupby(["distortion", "strength"], sort=False):
-            # not defined where it is not defined for one seed
-            mean = {**of_run.iloc[0], "seed": MEAN, **of_run[list(MEASURED)].mean(skipna=False)}
-            tables += [of_run, pd.DataFrame([mean], columns=list(COLUMNS))]
-    return pd.concat(tables, ignore_index=True).astype({"seed": object}) if tables else table
+            seeds.setdefault(run.dataset, {}).setdefault((name, strength), []).append(row)
+    rows = [
+        row
+        for of_dataset in seeds.values()
+        for of_seeds in of_dataset.values()
+        for row in (*of_seeds, mean_row(COLUMNS, of_seeds))
+    ]
+    return table_of(rows, COLUMNS).astype({"seed": object})
 
 
 def _measure(level: str, labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
-    """`MEASURED` of a level. The other metrics would take ten times as long, for thousands of rows."""
+    """The metrics of a level. The other metrics would take ten times as long, for thousands of rows."""
     both = len(np.unique(labels)) == 2
     return {
         f"{level}_auc": float(roc_auc_score(labels, scores)) if both else math.nan,
@@ -110,7 +111,7 @@ def draw_robustness(table: pd.DataFrame) -> Figure:
     Args:
         table: What `measure_robustness` returns.
     """
-    mean = table[(table["seed"] == MEAN) & table["video_auc"].notna()]
+    mean = table[(table["seed"] == MEAN_ROW) & table["video_auc"].notna()]
     names = [name for name in DISTORTIONS if name in set(mean["distortion"])]
     if not names:
         return empty_figure("no test data set holds both classes:\nthere is no AUC")
@@ -156,7 +157,7 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame) -> dict:
 
 def format_table(table: pd.DataFrame) -> str:
     """Mean video AUC by data set, distortion and strength, as lines for a person."""
-    mean = table[table["seed"] == MEAN]
+    mean = table[table["seed"] == MEAN_ROW]
     lines = []
     for dataset, of_dataset in mean.groupby("dataset", sort=False):
         plain = of_dataset.loc[of_dataset["strength"] == 0, "video_auc"]

@@ -14,7 +14,7 @@ from detectors.measures.aggregation import AGGREGATIONS
 from detectors.measures.runs import (
     DETECTOR,
     LEVELS,
-    Run,
+    DetectorRun,
     labelled_videos,
     read_thresholds,
     with_missing_videos,
@@ -57,7 +57,9 @@ class EvaluateSettings:
     )
 
 
-def complete_runs(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame], missing_score: float | None) -> list[Run]:
+def complete_runs(
+    runs: Sequence[DetectorRun], ledgers: dict[str, pd.DataFrame], missing_score: float | None
+) -> list[DetectorRun]:
     """The runs with a score for every labelled video of the split, if `missing_score` gives one.
 
     Raises:
@@ -72,7 +74,7 @@ def complete_runs(runs: Sequence[Run], ledgers: dict[str, pd.DataFrame], missing
 
 
 def choose_thresholds(
-    runs: Sequence[Run], validation: Iterable[Path], settings: EvaluateSettings
+    runs: Sequence[DetectorRun], validation: Iterable[Path], settings: EvaluateSettings
 ) -> dict[int, dict[str, float]]:
     """The thresholds of every seed, by level: the setting's number, or that at the equal error rate on validation data.
 

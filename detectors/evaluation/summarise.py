@@ -12,20 +12,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from detectors.evaluation.evaluations import read_evaluations
+from detectors.evaluation.eval_table import read_eval_tables
 from detectors.figures.tables import write_csv_and_page
-from detectors.measures.metrics import RESAMPLED
-from detectors.measures.runs import SUMMARIES
+from detectors.measures.metrics import METRICS, RESAMPLED
+from detectors.measures.runs import SUMMARY_ROWS
 from preprocess.running.cli import run_command
 
-METRICS = (
+# columns of eval.csv
+SUMMED_UP = (
     *("video_auc", "video_accuracy", "video_f1", "video_eer", "video_ap", "video_log_loss"),
     *("video_precision", "video_recall", "video_real_precision", "video_real_recall"),
     *("frame_auc", "frame_accuracy", "frame_eer"),
     *("frame_precision", "frame_recall", "frame_real_precision", "frame_real_recall"),
 )
-# the lowest is the best
-_LOSSES = ("eer", "log_loss")
 _RESAMPLED = tuple(f"video_{metric}" for metric in RESAMPLED)
 
 
@@ -33,7 +32,7 @@ def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
     """The table `summary.csv`.
 
     Args:
-        evaluations: As `read_evaluations` gives them.
+        evaluations: As `read_eval_tables` gives them.
 
     Returns:
         A row per experiment and data set, in their order: `experiment`, `dataset`, `type`, `domain`, `n_seeds`,
@@ -41,7 +40,7 @@ def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
         with one seed), `_best` (the highest of the seeds, of error rates and losses the lowest), with a bootstrap
         interval also `_best_low` and `_best_high`, that of the best seed. NaN where a seed has no value.
     """
-    seeds = evaluations[~evaluations["seed"].isin(SUMMARIES)]
+    seeds = evaluations[~evaluations["seed"].isin(SUMMARY_ROWS)]
     rows = []
     for (experiment, dataset), of_set in seeds.groupby(["experiment", "dataset"], sort=False):
         first = of_set.iloc[0]
@@ -50,7 +49,7 @@ def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
             **{"n_seeds": len(of_set), "n_videos": first["n_videos"]},
             "n_videos_missing": of_set["n_videos_missing"].max(),
         }
-        for metric in METRICS:
+        for metric in SUMMED_UP:
             row |= _over_seeds(of_set, metric)
         rows.append(row)
     return pd.DataFrame(rows)
@@ -58,7 +57,7 @@ def summarise(evaluations: pd.DataFrame) -> pd.DataFrame:
 
 def _over_seeds(of_set: pd.DataFrame, metric: str) -> dict[str, float]:
     values = of_set[metric].to_numpy(np.float64)
-    is_loss = metric.endswith(_LOSSES)
+    is_loss = METRICS[metric.partition("_")[2]].is_loss
     defined = not np.isnan(values).any()
     best = int(np.argmin(values) if is_loss else np.argmax(values)) if defined else 0
     summary = {
@@ -79,7 +78,7 @@ def main() -> None:
     parser.add_argument("--title", default="summary", help="heading of the HTML page")
     parser.add_argument("--output", type=Path, required=True, help="CSV file; tables/summary.html is written beside it")
     args = parser.parse_args()
-    table = summarise(read_evaluations(args.evaluations))
+    table = summarise(read_eval_tables(args.evaluations))
     write_csv_and_page(args.output, args.title, table)
 
 

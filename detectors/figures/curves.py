@@ -14,7 +14,7 @@ from sklearn.metrics import precision_recall_curve, roc_curve
 
 from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title, interval_text, mean_rows, panel_title
 from detectors.figures.style import COLOURS, GREY, empty_figure, panels
-from detectors.measures.runs import LEVELS, Run
+from detectors.measures.runs import LEVELS, DetectorRun
 
 GRID = np.linspace(0, 1, 501)
 
@@ -69,17 +69,17 @@ ROC = Curve("false positive rate", "true positive rate", "auc", true_positive_ra
 PRECISION_RECALL = Curve("recall", "precision", "ap", precisions, None, (0.02, "left"))
 
 
-def draw_roc(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
+def draw_roc(runs: Sequence[DetectorRun], table: pd.DataFrame) -> Figure:
     """ROC curves: see `draw_curves`."""
     return draw_curves(runs, table, ROC)
 
 
-def draw_precision_recall(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
+def draw_precision_recall(runs: Sequence[DetectorRun], table: pd.DataFrame) -> Figure:
     """Precision–recall curves, fake being the positive class: see `draw_curves`."""
     return draw_curves(runs, table, PRECISION_RECALL)
 
 
-def draw_curves(runs: Sequence[Run], table: pd.DataFrame, curve: Curve) -> Figure:
+def draw_curves(runs: Sequence[DetectorRun], table: pd.DataFrame, curve: Curve) -> Figure:
     """Curves of every test data set, averaged over the seeds at equal x; in-domain solid, out-of-domain dashed.
 
     Up to seven data sets share two axes, one for the frame and one for the video level. More of them get a
@@ -96,7 +96,7 @@ def draw_curves(runs: Sequence[Run], table: pd.DataFrame, curve: Curve) -> Figur
     return figure
 
 
-def _draw_together(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Figure:
+def _draw_together(runs: Sequence[DetectorRun], shown: pd.DataFrame, curve: Curve) -> Figure:
     figure = Figure(figsize=(7.2, 4.0 + 0.19 * len(shown)), layout="constrained")
     lines = []
     for axes, level in zip(figure.subplots(1, 2, sharey=True), LEVELS, strict=True):
@@ -120,7 +120,7 @@ def _draw_together(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Fi
     return figure
 
 
-def _draw_panels(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Figure:
+def _draw_panels(runs: Sequence[DetectorRun], shown: pd.DataFrame, curve: Curve) -> Figure:
     figure = Figure(layout="constrained")
     curves = {dataset: _curves(runs, dataset, "video", curve) for dataset in shown["dataset"]}
     others = [np.mean(of_dataset, axis=0) for of_dataset in curves.values()]
@@ -143,7 +143,7 @@ def _draw_panels(runs: Sequence[Run], shown: pd.DataFrame, curve: Curve) -> Figu
     return figure
 
 
-def _curves(runs: Sequence[Run], dataset: str, level: str, curve: Curve) -> np.ndarray:
+def _curves(runs: Sequence[DetectorRun], dataset: str, level: str, curve: Curve) -> np.ndarray:
     """(seeds, 501) the curve of each seed on a data set; of samples of one class there is none."""
     of_dataset = [run.of_level(level) for run in runs if run.dataset == dataset]
     curves = [curve.at_grid(labels, scores) for labels, scores in of_dataset if len(np.unique(labels)) == 2]

@@ -11,7 +11,7 @@ import pandas as pd
 from detectors.figures.curves import draw_precision_recall, draw_roc
 from detectors.figures.style import write_figure
 from detectors.figures.thresholds import draw_confusion, draw_scores, draw_thresholds
-from detectors.measures.runs import Run
+from detectors.measures.runs import DetectorRun
 
 FIGURES = {
     "roc": draw_roc,
@@ -22,13 +22,13 @@ FIGURES = {
 }
 
 
-def draw_figures(folder: str | Path, runs: Sequence[Run], table: pd.DataFrame) -> list[Path]:
+def draw_figures(folder: str | Path, runs: Sequence[DetectorRun], table: pd.DataFrame) -> list[Path]:
     """Draw all figures of an evaluation.
 
     Args:
         folder: Where each of `FIGURES` is written, as .png and .svg.
         runs: Every seed on every test data set, as `detectors.evaluation.settings.complete_runs` gives them.
-        table: What `detectors.evaluation.eval_table.evaluate` made of them.
+        table: What `detectors.evaluation.eval_table.make_eval_table` made of them.
 
     Returns:
         The files written.

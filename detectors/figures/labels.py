@@ -7,7 +7,7 @@ import math
 import pandas as pd
 
 from detectors.figures.style import DASHED
-from detectors.measures.runs import MEAN, SUMMARIES
+from detectors.measures.runs import MEAN_ROW, SUMMARY_ROWS
 
 DOMAINS = {"in": "in domain", "out": "out of domain"}
 DOMAIN_LINES = {"in": "-", "out": DASHED}
@@ -15,7 +15,7 @@ DOMAIN_LINES = {"in": "-", "out": DASHED}
 
 def mean_rows(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of an evaluation that are means over the seeds: one per test data set."""
-    return table[table["seed"] == MEAN]
+    return table[table["seed"] == MEAN_ROW]
 
 
 def panel_title(row: dict) -> str:
@@ -36,5 +36,5 @@ def interval_text(row: dict) -> str:
 
 def figure_title(table: pd.DataFrame) -> str:
     """The experiment of a table, and the number of its seeds when there are several."""
-    n_seeds = table.loc[~table["seed"].isin(SUMMARIES), "seed"].nunique()
+    n_seeds = table.loc[~table["seed"].isin(SUMMARY_ROWS), "seed"].nunique()
     return table["experiment"].iloc[0] + (f", {n_seeds} seeds" if n_seeds > 1 else "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import html
 import math
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 import pandas as pd
@@ -37,6 +37,24 @@ span.long {{ display: inline-block; min-width: 24em; white-space: normal; overfl
 {note}</body>
 </html>
 """
+
+
+def table_of(rows: Sequence[dict], columns: Iterable[str]) -> pd.DataFrame:
+    """Rows as a table.
+
+    Args:
+        rows: By column.
+        columns: In their order.
+
+    Raises:
+        ValueError: A row lacks a column, or has one more: whoever added a column has forgotten a place.
+    """
+    columns = list(columns)
+    for row in rows:
+        absent, unknown = [name for name in columns if name not in row], [name for name in row if name not in columns]
+        if absent or unknown:
+            raise ValueError(f"a row lacks {absent}, and the table has no column for its {unknown}")
+    return pd.DataFrame(rows, columns=columns)
 
 
 def write_csv(path: str | Path, table: pd.DataFrame) -> None:

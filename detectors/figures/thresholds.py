@@ -11,7 +11,7 @@ from matplotlib.figure import Figure
 
 from detectors.figures.labels import figure_title, mean_rows, panel_title, with_missing
 from detectors.figures.style import COLOUR_MAP, COLOURS, DASHED, FAKE_COLOUR, REAL_COLOUR, bare, panels
-from detectors.measures.runs import SUMMARIES, Run
+from detectors.measures.runs import SUMMARY_ROWS, DetectorRun
 
 N_BINS = 25
 GRID = np.linspace(0, 1, 501)
@@ -26,7 +26,7 @@ _CURVES = {
 }
 
 
-def draw_scores(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
+def draw_scores(runs: Sequence[DetectorRun], table: pd.DataFrame) -> Figure:
     """Histograms of the video scores, a panel per test data set: real against fake, and the seeds' thresholds.
 
     Each class sums to 100 %, so that classes of different size compare; the videos of all seeds are pooled.
@@ -54,7 +54,7 @@ def draw_scores(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
     return _finished(figure, handles, ("real", "fake", "threshold"), table)
 
 
-def draw_thresholds(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
+def draw_thresholds(runs: Sequence[DetectorRun], table: pd.DataFrame) -> Figure:
     """Metrics of the videos against the threshold, a panel per test data set; means over the seeds.
 
     Dashed vertical lines are the thresholds of the seeds: how far they stand from where the curves cross is what a
@@ -93,7 +93,7 @@ def metrics_at_thresholds(labels: np.ndarray, scores: np.ndarray) -> dict[str, n
     }
 
 
-def draw_confusion(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
+def draw_confusion(runs: Sequence[DetectorRun], table: pd.DataFrame) -> Figure:
     """Confusion matrices of the videos at the seeds' thresholds, a panel per test data set.
 
     A cell holds the share of the true class and the number of videos, both means over the seeds.
@@ -130,7 +130,7 @@ def draw_confusion(runs: Sequence[Run], table: pd.DataFrame) -> Figure:
     return figure
 
 
-def confusion(run: Run, threshold: float) -> np.ndarray:
+def confusion(run: DetectorRun, threshold: float) -> np.ndarray:
     """(2, 2) numbers of videos by truth and by what they are called, real before fake; NaN without a threshold."""
     if np.isnan(threshold):
         return np.full((2, 2), np.nan)
@@ -146,7 +146,7 @@ def _tell_of_none(axes: Axes, videos: pd.DataFrame) -> None:
 
 
 def _mark_thresholds(axes: Axes, table: pd.DataFrame, row: dict, handles: dict) -> None:
-    of_seeds = table.loc[(table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARIES), "video_threshold"]
+    of_seeds = table.loc[(table["dataset"] == row["dataset"]) & ~table["seed"].isin(SUMMARY_ROWS), "video_threshold"]
     for threshold in of_seeds.dropna().unique():
         handles["threshold"] = axes.axvline(threshold, color="black", linestyle=(0, (4, 2)), linewidth=0.8)
 

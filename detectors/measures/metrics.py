@@ -9,6 +9,9 @@ scikit-learn computes whatever it has. It has no equal error rate, and no fast b
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import dataclass
+
 import numpy as np
 from sklearn.metrics import (
     accuracy_score,
@@ -21,10 +24,6 @@ from sklearn.metrics import (
     roc_curve,
 )
 
-METRICS = (
-    *("accuracy", "auc", "ap", "eer", "log_loss", "f1", "sensitivity", "specificity"),
-    *("precision", "recall", "real_precision", "real_recall"),
-)
 # those that a bootstrap interval is given for
 RESAMPLED = ("auc", "accuracy", "f1")
 
@@ -35,6 +34,57 @@ INTERVAL_Z = 1.959963984540054
 # Scores are stored in single precision, where the number next to 1 is 1 - 6e-8: a certain and wrong
 # detector loses -ln(1e-7) = 16.1, not infinity.
 LOG_LOSS_CLIP = 1e-7
+
+# what a metric may need, besides a sample
+A_REAL, A_FAKE, A_THRESHOLD = "a real", "a fake", "a threshold"
+
+
+@dataclass(frozen=True)
+class Metric:
+    """A number that says how good scores are.
+
+    Attributes:
+        of: Made of labels (N,), scores (N,), and what is called fake (N,) bool.
+        needs: Of `A_REAL`, `A_FAKE` and `A_THRESHOLD`, what must be there; else it is not defined.
+        is_loss: Whether the lowest is the best.
+    """
+
+    of: Callable[[np.ndarray, np.ndarray, np.ndarray], float]
+    needs: frozenset[str]
+    is_loss: bool = False
+
+
+def _log_loss(labels: np.ndarray, scores: np.ndarray) -> float:
+    return log_loss(labels, np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP), labels=[0, 1])
+
+
+def _of_scores(measure: Callable[..., float], *needs: str, is_loss: bool = False) -> Metric:
+    return Metric(lambda labels, scores, called_fake: measure(labels, scores), frozenset(needs), is_loss)
+
+
+def _of_calls(measure: Callable[..., float], *needs: str, **options: float) -> Metric:
+    """One of what the threshold makes of the scores."""
+    return Metric(
+        lambda labels, scores, called_fake: measure(labels, called_fake, **options),
+        frozenset({A_THRESHOLD, *needs}),
+    )
+
+
+# each is a column of eval.csv at both levels; docs/evaluation.md tells of all
+METRICS = {
+    "accuracy": _of_calls(accuracy_score),
+    "auc": _of_scores(roc_auc_score, A_REAL, A_FAKE),
+    "ap": _of_scores(average_precision_score, A_REAL, A_FAKE),
+    "eer": _of_scores(lambda labels, scores: equal_error_rate(labels, scores)[0], A_REAL, A_FAKE, is_loss=True),
+    "log_loss": _of_scores(_log_loss, is_loss=True),
+    "f1": _of_calls(f1_score, A_FAKE, zero_division=0),
+    "sensitivity": _of_calls(recall_score, A_FAKE),
+    "specificity": _of_calls(recall_score, A_REAL, pos_label=0),
+    "precision": _of_calls(precision_score, A_FAKE, zero_division=np.nan),
+    "recall": _of_calls(recall_score, A_FAKE),
+    "real_precision": _of_calls(precision_score, A_REAL, pos_label=0, zero_division=np.nan),
+    "real_recall": _of_calls(recall_score, A_REAL, pos_label=0),
+}
 
 
 def detection_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) -> dict[str, float]:
@@ -52,26 +102,19 @@ def detection_metrics(labels: np.ndarray, scores: np.ndarray, threshold: float) 
         precision besides something that is called so. The log loss clips scores to [1e-7, 1 - 1e-7].
     """
     labels, scores = np.asarray(labels, np.int64), np.asarray(scores, np.float64)
-    metrics = dict.fromkeys(METRICS, np.nan)
     if len(labels) == 0:
-        return metrics
-    has_real, has_fake = bool((labels == 0).any()), bool((labels == 1).any())
-    metrics["log_loss"] = log_loss(labels, np.clip(scores, LOG_LOSS_CLIP, 1 - LOG_LOSS_CLIP), labels=[0, 1])
-    if has_real and has_fake:
-        metrics["auc"] = roc_auc_score(labels, scores)
-        metrics["ap"] = average_precision_score(labels, scores)
-        metrics["eer"] = equal_error_rate(labels, scores)[0]
-    if not np.isnan(threshold):
-        called_fake = scores >= threshold
-        metrics["accuracy"] = accuracy_score(labels, called_fake)
-        if has_fake:
-            metrics["f1"] = f1_score(labels, called_fake, zero_division=0)
-            metrics["precision"] = precision_score(labels, called_fake, zero_division=np.nan)
-            metrics["recall"] = metrics["sensitivity"] = recall_score(labels, called_fake)
-        if has_real:
-            metrics["real_precision"] = precision_score(labels, called_fake, pos_label=0, zero_division=np.nan)
-            metrics["real_recall"] = metrics["specificity"] = recall_score(labels, called_fake, pos_label=0)
-    return {name: float(value) for name, value in metrics.items()}
+        return dict.fromkeys(METRICS, float("nan"))
+    is_there = {
+        A_REAL: (labels == 0).any(),
+        A_FAKE: (labels == 1).any(),
+        A_THRESHOLD: not np.isnan(threshold),
+    }
+    there = {need for need, found in is_there.items() if found}
+    called_fake = scores >= threshold
+    return {
+        name: float(metric.of(labels, scores, called_fake)) if metric.needs <= there else float("nan")
+        for name, metric in METRICS.items()
+    }
 
 
 def equal_error_rate(labels: np.ndarray, scores: np.ndarray) -> tuple[float, float]:

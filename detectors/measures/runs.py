@@ -20,8 +20,8 @@ from preprocess.video.outcomes import UNUSED
 LEVELS = ("frame", "video")
 
 # in the column `seed` of eval.csv: rows over the seeds
-MEAN, STD, BEST = "mean", "std", "best"
-SUMMARIES = (MEAN, STD, BEST)
+MEAN_ROW, STD_ROW, BEST_ROW = "mean", "std", "best"
+SUMMARY_ROWS = (MEAN_ROW, STD_ROW, BEST_ROW)
 
 # the aggregation that a detector was published with
 DETECTOR = "detector"
@@ -31,7 +31,7 @@ _LEDGER_COLUMNS = ["video_id", "label", "compression", "split", "stage", "status
 
 
 @dataclass(frozen=True)
-class Run:
+class DetectorRun:
     """What one seed of a detector says of one test data set; samples and videos without a label are left out.
 
     Attributes:
@@ -66,15 +66,15 @@ class Run:
         return self.videos["label"].to_numpy(), self.videos["score"].to_numpy()
 
 
-def by_dataset(runs: Iterable[Run]) -> dict[str, list[Run]]:
+def by_dataset(runs: Iterable[DetectorRun]) -> dict[str, list[DetectorRun]]:
     """The runs of each test data set, in the order of their appearance."""
-    groups: dict[str, list[Run]] = {}
+    groups: dict[str, list[DetectorRun]] = {}
     for run in runs:
         groups.setdefault(run.dataset, []).append(run)
     return groups
 
 
-def read_run(path: str | Path, aggregation: str = DETECTOR) -> Run:
+def read_run(path: str | Path, aggregation: str = DETECTOR) -> DetectorRun:
     """Read a predictions file.
 
     Args:
@@ -87,14 +87,14 @@ def read_run(path: str | Path, aggregation: str = DETECTOR) -> Run:
     return make_run(*read_predictions(path), aggregation)
 
 
-def make_run(samples: pd.DataFrame, dataset: str, made_by: dict, aggregation: str = DETECTOR) -> Run:
+def make_run(samples: pd.DataFrame, dataset: str, made_by: dict, aggregation: str = DETECTOR) -> DetectorRun:
     """A run of labelled samples, as `read_predictions` gives them, or of a part of them.
 
     Raises:
         UserError: There is no such aggregation.
     """
     aggregation = _resolved(aggregation, made_by)
-    return Run(
+    return DetectorRun(
         **{key: made_by[key] for key in ("experiment", "seed", "split")},
         dataset=dataset,
         train=tuple(made_by["train"]),
@@ -187,7 +187,7 @@ def labelled_videos(ledger: pd.DataFrame, split: str) -> pd.DataFrame:
     return ledger[asked & ledger["label"].notna()].astype({"label": np.int64})
 
 
-def with_missing_videos(run: Run, labelled: pd.DataFrame, missing_score: float | None) -> Run:
+def with_missing_videos(run: DetectorRun, labelled: pd.DataFrame, missing_score: float | None) -> DetectorRun:
     """The run with a score for the labelled videos that it has no samples of.
 
     Args:

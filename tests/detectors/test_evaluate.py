@@ -8,8 +8,10 @@ import pytest
 
 from detectors import evaluate as module
 from detectors.evaluate import format_table
-from detectors.evaluation.eval_table import COLUMNS, INTERVALS, MEASURED, evaluate
+from detectors.evaluation.eval_columns import EVAL_RULES
+from detectors.evaluation.eval_table import make_eval_table
 from detectors.evaluation.outcomes import missing_videos, score_table
+from detectors.evaluation.over_seeds import INTERVAL, METRIC
 from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, complete_runs
 from detectors.figures.experiment import FIGURES
 from detectors.figures.tables import write_csv
@@ -30,6 +32,8 @@ VIDEOS = {
     "f1": (1, [0.2, 0.5, 0.5]),
 }
 FRAMES = (0, 0, 10)
+
+MEASURED, INTERVALS = ([name for name, rule in EVAL_RULES.items() if rule is kind] for kind in (METRIC, INTERVAL))
 
 
 # at the equal error rate: .5 between the faces, .55 between the means .4 and .7, .625 between the highest .45 and .8
@@ -86,7 +90,9 @@ class Store:
         runs, ledgers = self.read(**settings)
         settings = EvaluateSettings(**settings)
         thresholds = choose_thresholds(runs, self.validation.values(), settings)
-        return evaluate(runs, ledgers, thresholds, experiment=experiment, train=train, settings=settings, leaked=leaked)
+        return make_eval_table(
+            runs, ledgers, thresholds, experiment=experiment, train=train, settings=settings, leaked=leaked
+        )
 
 
 @pytest.fixture
@@ -98,7 +104,7 @@ def test_hand_worked_row(store):
     store.predict()
     store.ledger()
     table = store.evaluate()
-    assert tuple(table.columns) == COLUMNS
+    assert list(table) == list(EVAL_RULES)
     row = table.iloc[0]
     assert row[["experiment", "seed", "dataset", "type", "domain", "split", "compression"]].tolist() == [
         *("ucf", 0, "ff", "Fake+Real", "in", "test", "c23")
@@ -138,7 +144,7 @@ def test_mean_over_seeds(store):
     labels = [1, 1, 0, 0]
     resampled = [bootstrap(labels, [0.8, f1, 0.2, 0.6], 0.5, n_resamples=1000, seed=0)["auc"] for f1 in (0.4, 0.7)]
     assert table["video_auc_low"].iloc[2] == pytest.approx(np.percentile(np.mean(resampled, axis=0), 2.5))
-    assert table[list(INTERVALS)].iloc[3].isna().all()
+    assert table[INTERVALS].iloc[3].isna().all()
 
 
 def test_best_seed_is_that_of_the_highest_video_auc_with_its_own_interval(store):
@@ -164,7 +170,7 @@ def test_best_seed_on_one_class_is_that_of_the_highest_accuracy(store):
     store.predictions = store.predictions[:2]
     best = store.evaluate().iloc[-1]
     assert best["seed"] == "best"
-    assert best[list(MEASURED)].isna().all()
+    assert best[MEASURED].isna().all()
     assert best["n_videos"] == 2
 
 
@@ -205,7 +211,7 @@ def test_one_class_leaves_cells_empty(store, label, kind, empty):
     write_csv(path, table)
     cells = pd.read_csv(path, dtype=str, keep_default_na=False).iloc[-1]
     assert cells["type"] == kind
-    found = {column for column in COLUMNS if cells[column] == ""}
+    found = {column for column in EVAL_RULES if cells[column] == ""}
     expected = {f"{level}_{metric}" for level in ("frame", "video") for metric in empty}
     expected |= {"n_videos_leaked", "video_auc_low", "video_auc_high", "video_auc_predicted"}
     assert found == expected | ({"video_f1_low", "video_f1_high"} if label == 0 else set())
@@ -275,7 +281,7 @@ def test_nothing_predicted_is_a_row_too(store):
     row = store.evaluate(missing_score=None).iloc[0]
     assert (row["n_videos"], row["n_videos_missing"], row["n_frames"]) == (4, 4, 0)
     assert row["type"] == "Fake+Real"
-    assert row[list(MEASURED)].isna().all()
+    assert row[MEASURED].isna().all()
     scored = store.evaluate().iloc[0]
     assert (scored["video_auc"], scored["video_accuracy"], scored["n_videos_missing"]) == (0.5, 0.5, 4)
     assert math.isnan(scored["video_auc_predicted"])

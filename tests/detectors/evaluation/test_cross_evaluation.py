@@ -7,9 +7,9 @@ import pandas as pd
 import pytest
 
 from detectors.evaluation import cross_evaluation, summarise
-from detectors.evaluation.cross_evaluation import SUMMARIES, cross_table, draw_heat_map
-from detectors.evaluation.eval_table import COLUMNS
-from detectors.evaluation.evaluations import read_evaluations
+from detectors.evaluation.cross_evaluation import SUMMARY_COLUMNS, cross_table, draw_heat_map
+from detectors.evaluation.eval_columns import EVAL_RULES
+from detectors.evaluation.eval_table import read_eval_tables
 from detectors.figures.tables import write_csv
 from helpers.programs import run_program
 from preprocess.running.cli import UserError
@@ -21,7 +21,7 @@ def row(experiment, dataset, domain="out", *, n=(0, 0), right=(np.nan, np.nan), 
     accuracy = np.nansum(np.multiply(n, right)) / n_samples
     of_level = {"specificity": right[0], "sensitivity": right[1], "accuracy": accuracy, "auc": auc}
     return {
-        **dict.fromkeys(COLUMNS, np.nan),
+        **dict.fromkeys(EVAL_RULES, np.nan),
         **{"experiment": experiment, "dataset": dataset, "domain": domain, "seed": seed, "type": "Fake+Real"},
         **{"n_faces": 10 * n_samples, "n_faces_fake": 10 * n[1], "n_videos": n_samples, "n_videos_fake": n[1]},
         "n_videos_missing": 0,
@@ -98,7 +98,7 @@ def test_the_heat_map_shows_every_number_and_marks_what_is_in_domain(upright):
     accuracy, auc = figure.axes[:2]
     assert accuracy.get_title() == "accuracy, frame level"
     assert auc.get_title() == "AUC, video level"
-    columns = [*SUMMARIES, "ffpp", "vox", "gan", "celebdf"]
+    columns = [*SUMMARY_COLUMNS, "ffpp", "vox", "gan", "celebdf"]
     down, across = (accuracy.get_yticklabels(), accuracy.get_xticklabels())[:: 1 if upright else -1]
     assert [label.get_text() for label in down] == columns
     assert [label.get_text() for label in across] == list(table["experiment"].unique())
@@ -153,22 +153,27 @@ def write_evaluations(folder):
     paths = []
     for experiment, rows in EVALUATIONS.groupby("experiment", sort=False):
         paths.append(folder / f"{experiment}.csv")
-        write_csv(paths[-1], rows[list(COLUMNS)])
+        write_csv(paths[-1], rows[list(EVAL_RULES)])
     return paths
 
 
 def test_evaluations_are_read_in_their_order(tmp_path):
     paths = write_evaluations(tmp_path)
-    table = read_evaluations(paths)
+    table = read_eval_tables(paths)
     assert list(table["experiment"].unique()) == ["ff", "multi"]
     assert table.index.tolist() == list(range(len(EVALUATIONS)))
     assert table["video_auc"].tolist() == pytest.approx(EVALUATIONS["video_auc"].tolist(), nan_ok=True)
     with pytest.raises(UserError, match="of experiment 'ff', of which another file was named before"):
-        read_evaluations([paths[0], paths[0]])
+        read_eval_tables([paths[0], paths[0]])
+    write_csv(tmp_path / "older.csv", EVALUATIONS[list(EVAL_RULES)].drop(columns="video_auc_predicted"))
+    with pytest.raises(
+        UserError, match=r"older.csv is .* an older version \(it lacks 'video_auc_predicted'\); make it"
+    ):
+        read_eval_tables([tmp_path / "older.csv"])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for path in ("other.csv", "absent.csv"):
         with pytest.raises(UserError, match="is no evaluation"):
-            read_evaluations([tmp_path / path])
+            read_eval_tables([tmp_path / path])
 
 
 @pytest.mark.parametrize("module", [cross_evaluation, summarise])

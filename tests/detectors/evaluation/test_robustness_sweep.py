@@ -166,7 +166,7 @@ THRESHOLDS = {seed: {"frame": 0.5, "video": 0.5} for seed in (0, 5)}
 def test_every_strength_has_a_row_per_seed_and_their_mean():
     distorted = [distorted_runs(seed, dataset) for dataset in ("d", "other") for seed in (0, 5)]
     table = measure_robustness(distorted, THRESHOLDS, train=["d"])
-    assert tuple(table.columns) == COLUMNS
+    assert list(table) == list(COLUMNS)
     assert len(table) == 2 * 3 * (1 + 2 * 5)
     assert table.groupby("dataset")["domain"].unique().map(list).to_dict() == {"d": ["in"], "other": ["out"]}
     of_d = table[(table["dataset"] == "d") & (table["distortion"] == "gaussian_blur")]

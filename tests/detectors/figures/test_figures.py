@@ -7,20 +7,20 @@ import pandas as pd
 import pytest
 from sklearn.metrics import confusion_matrix
 
-from detectors.evaluation.eval_table import evaluate
+from detectors.evaluation.eval_table import make_eval_table
 from detectors.evaluation.settings import EvaluateSettings
 from detectors.figures import curves as curve_figures
 from detectors.figures import thresholds as threshold_figures
 from detectors.figures.thresholds import confusion, metrics_at_thresholds
 from detectors.measures.metrics import detection_metrics
-from detectors.measures.runs import Run
+from detectors.measures.runs import DetectorRun
 from helpers.tiny_predictions import random_scores
 
 
 def make_run(dataset, seed, labels, scores):
     videos = pd.DataFrame({"video_id": [f"{dataset}/{i:03d}" for i in range(len(labels))], "label": labels})
     videos = videos.assign(score=scores, predicted=True)
-    return Run("ucf", seed, dataset, "test", ("0",), "mean", labels, scores, len(labels), videos)
+    return DetectorRun("ucf", seed, dataset, "test", ("0",), "mean", labels, scores, len(labels), videos)
 
 
 def make_evaluation(n_datasets, thresholds=0.4):
@@ -35,7 +35,7 @@ def make_evaluation(n_datasets, thresholds=0.4):
     ledgers = {run.dataset: run.videos[["video_id", "label"]].assign(**usual) for run in runs}
     by_seed = {seed: {"frame": thresholds, "video": thresholds + 0.1 * seed} for seed in (0, 1)}
     settings = EvaluateSettings(n_bootstrap=5)
-    return runs, evaluate(runs, ledgers, by_seed, experiment="ucf", train=["0"], settings=settings)
+    return runs, make_eval_table(runs, ledgers, by_seed, experiment="ucf", train=["0"], settings=settings)
 
 
 @pytest.mark.parametrize("seed", range(3))

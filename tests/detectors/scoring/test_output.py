@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detectors.scoring.scores import Scores, format_scores, write_scores_csv, write_scores_json
+from detectors.scoring.output import format_scores, write_scores_csv, write_scores_json
+from detectors.scoring.scores import Scores
 
 FILES = pd.DataFrame(
     [
