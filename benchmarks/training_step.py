@@ -25,7 +25,8 @@ import torch
 from detectors.data.loader import EpochSampler, default_workers, make_loader
 from detectors.data.samples import Samples, training_methods
 from detectors.families.registry import detector_class
-from detectors.networks.detector import NetworkDetector, prepare_to_compute
+from detectors.networks.detector import NetworkDetector
+from detectors.networks.trainer import prepare_to_compute
 from preprocess.running.device import pick_device
 from preprocess.running.settings import load_settings
 

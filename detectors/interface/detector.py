@@ -42,6 +42,20 @@ class Training:
     resume_from: Path | None = None
     more_devices: tuple[str, ...] = ()
 
+    @property
+    def devices(self) -> tuple[str, ...]:
+        """All of them, `device` first."""
+        return (self.device, *self.more_devices)
+
+    @property
+    def on_gpu(self) -> bool:
+        return self.device != "cpu"
+
+    @property
+    def checkpoints(self) -> Path:
+        """Folder of the checkpoints."""
+        return self.logs / "checkpoints"
+
 
 @dataclass(frozen=True)
 class Fitted:

@@ -18,7 +18,7 @@ from detectors.data.loader import SequenceSampler
 from detectors.data.samples import Samples
 from detectors.measures.aggregation import video_scores
 from detectors.measures.metrics import detection_metrics
-from detectors.networks.network import Network
+from detectors.networks.network import TrainableNetwork
 from detectors.networks.optimizers import learning_rate_factor
 from preprocess.store.atomic import atomic_path
 
@@ -32,7 +32,7 @@ _LOG_INTERVAL_SECONDS = 15.0
 
 
 class TrainingModule(L.LightningModule):
-    """Trains a network; knows only its interface, `network.Network`.
+    """Trains a network; knows only its interface, `network.TrainableNetwork`.
 
     Args:
         detector: What to train.
@@ -49,7 +49,7 @@ class TrainingModule(L.LightningModule):
         val_sampler: In which order.
     """
 
-    def __init__(self, detector: Network, val_samples: Samples, data: Path, seed: int, csv: Path):
+    def __init__(self, detector: TrainableNetwork, val_samples: Samples, data: Path, seed: int, csv: Path):
         super().__init__()
         self.detector = detector
         self.history: list[dict] = []

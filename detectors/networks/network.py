@@ -1,4 +1,7 @@
-"""What a network is to its training: what it reads, its losses, its optimiser, and how it scores a face."""
+"""What a network is to its training: what it reads, its losses, its optimiser, and how it scores a face.
+
+Training knows this interface alone; families derive from `detector.NetworkDetector`, which adds how it is trained.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from detectors.interface.settings import NetworkSettings
 from detectors.networks.optimizers import make_optimizer
 
 
-class Network(Detector):
+class TrainableNetwork(Detector):
     """A detector that learns from batches by gradients, and whose network has a logit for real and one for fake."""
 
     Settings: ClassVar[type[NetworkSettings]] = NetworkSettings
