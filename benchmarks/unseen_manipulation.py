@@ -90,6 +90,8 @@ def _measure(detector: str, seed: int, args: argparse.Namespace, folder: Path) -
         | {"size": args.size, "epochs": args.epochs, "samples_per_epoch": args.samples_per_epoch}
         | {"cpu_threads": args.cpu_threads},
         output=work / "detector.ckpt",
+        summary=work / "summary.json",
+        validation=work / "validation.parquet",
         logs=work / "logs",
         threads=os.cpu_count() or 1,
         device=args.device,

@@ -16,6 +16,7 @@ import math
 import platform
 import shutil
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 
 import lightning as L
@@ -28,7 +29,7 @@ from detectors.data.samples import Samples, training_methods
 from detectors.data.split import draw_rows, split_for_training
 from detectors.families import FAMILIES
 from detectors.families.registry import detector_class
-from detectors.interface.detector import Training
+from detectors.interface.detector import Detector, Fitted, Training
 from detectors.interface.predictions import SAMPLE_COLUMNS, predictions_origin
 from detectors.interface.settings import DetectorSettings, NetworkSettings
 from detectors.measures.runs import equal_error_thresholds
@@ -47,6 +48,29 @@ log = logging.getLogger("detectors")
 _LIBRARIES = ("torch", "lightning", "timm", "sklearn", "numpy", "cv2", "h5py", "pyarrow")
 
 
+@dataclass(frozen=True)
+class Selection:
+    """Which samples of some tables are trained on.
+
+    Attributes:
+        samples: Of all tables, one after the other.
+        train_rows: Those to learn from, ascending.
+        val_rows: Those to validate on, ascending.
+    """
+
+    samples: Samples
+    train_rows: np.ndarray
+    val_rows: np.ndarray
+
+    @property
+    def train(self) -> Samples:
+        return self.samples[self.train_rows]
+
+    @property
+    def val(self) -> Samples:
+        return self.samples[self.val_rows]
+
+
 def train_detector(
     *,
     experiment: str,
@@ -56,6 +80,8 @@ def train_detector(
     data: Path,
     settings: str | dict,
     output: Path,
+    summary: Path,
+    validation: Path,
     logs: Path,
     threads: int = 1,
     device: str = "auto",
@@ -63,9 +89,8 @@ def train_detector(
 ) -> dict:
     """Train one seed of an experiment.
 
-    Writes `output` (see `registry.load_detector`), beside the folder of logs `summary.json` and `validation.parquet`
-    (what the detector says of the validation samples, `schemas.PREDICTIONS`), and in that folder, for a network,
-    `metrics.csv` (a row per epoch), TensorBoard's files and `checkpoints/{last,best}.ckpt`.
+    Writes `output`, `summary` and `validation`, and in the folder of logs, for a network, `metrics.csv` (a row per
+    epoch), TensorBoard's files and `checkpoints/{last,best}.ckpt`.
 
     Args:
         experiment: Its name.
@@ -74,7 +99,9 @@ def train_detector(
         samples: Samples tables of the training data sets.
         data: Folder of the store: crops at `<data>/crops/<dataset>/<shard>.h5`, landmarks and masks likewise.
         settings: Settings of the family as JSON or dict.
-        output: The detector to write.
+        output: The detector to write, see `registry.load_detector`.
+        summary: JSON file to write: what was trained with what, and what came of it.
+        validation: Table to write: what the detector says of the validation samples (`schemas.PREDICTIONS`).
         logs: Folder; a killed training goes on from here.
         threads: Cores that may be used: on a GPU by loader workers; a CPU computes with the setting `cpu_threads`.
         device: auto, cpu, cuda or cuda:<number>.
@@ -87,19 +114,13 @@ def train_detector(
         UserError: An unknown detector or setting, or samples that cannot be trained on.
     """
     family = detector_class(detector)
-    options = load_settings(family.Settings, settings)
-    devices = pick_devices(device, options.gpus if isinstance(options, NetworkSettings) else 1)
-    if workers is None:
-        workers = default_workers(threads, devices[0])
-    torch.set_num_threads(options.cpu_threads)
-    table = Samples.read(samples)
-    train_rows, val_rows = _training_and_validation(table, options.val_share)
-    train_samples = table[train_rows]
-    methods = training_methods(train_samples)
-
+    family_settings = load_settings(family.Settings, settings)
+    devices = pick_devices(device, family_settings.gpus if isinstance(family_settings, NetworkSettings) else 1)
+    torch.set_num_threads(family_settings.cpu_threads)
+    selection = select_samples(samples, family_settings.val_share)
     fingerprint = {
         "detector": detector,
-        "settings": dataclasses.asdict(options),
+        "settings": dataclasses.asdict(family_settings),
         "seed": seed,
         "samples": {path.name: file_sha256(path) for path in map(Path, samples)},
         "version": versions.TRAIN,
@@ -107,57 +128,61 @@ def train_detector(
     resume_from = _prepare_checkpoints(logs / "checkpoints", fingerprint)
 
     L.seed_everything(seed, workers=True, verbose=False)
-    model = family(options, methods)
-    # thinned clips would be no measure of whole ones
-    items = model.scoring_set(table[val_rows], data).item_of_sample
-    val_rows = draw_rows(val_rows, items, options.val_samples, seed)
-    val_samples = table[val_rows]
-    _warn_of_one_class(val_samples)
+    model = family(family_settings, training_methods(selection.train))
+    selection = _thin_validation(selection, model, data, seed)
     fitted = model.fit(
-        Training(train_samples, val_samples, data, logs, seed, devices[0], workers, resume_from, devices[1:])
+        Training(
+            train=selection.train,
+            val=selection.val,
+            data=data,
+            logs=logs,
+            seed=seed,
+            device=devices[0],
+            workers=default_workers(threads, devices[0]) if workers is None else workers,
+            resume_from=resume_from,
+            more_devices=devices[1:],
+        )
     )
 
-    validation = pa.concat_tables([read_table(path, SAMPLE_COLUMNS) for path in samples]).take(pa.array(val_rows))
-    validation = validation.append_column("score", pa.array(fitted.val_scores, pa.float32()))
-    detector_file = {
+    scored = _with_scores(samples, selection.val_rows, fitted.val_scores)
+    facts = {
         "experiment": experiment,
         "seed": seed,
         "detector": detector,
-        "settings": dataclasses.asdict(options),
-        "methods": methods,
+        "settings": fingerprint["settings"],
+        "methods": model.methods,
         "train": sorted(read_origin(path).dataset for path in samples),
-        "thresholds": validation_thresholds(validation, model.aggregation),
-        "state_dict": model.state_dict(),
+        "thresholds": validation_thresholds(scored, model.aggregation),
     }
     with atomic_path(output) as temporary, open(temporary, "wb") as file:
         # through a file object, since torch.save writes the name of a path into the file
-        torch.save(detector_file, file)
+        torch.save({**facts, "state_dict": model.state_dict()}, file)
+    origin = predictions_origin("+".join(facts["train"]), "validate", facts, model.aggregation, "val")
+    write_table(validation, scored, PREDICTIONS, origin)
+    report = _summary(facts, fingerprint, model, fitted, selection, devices[0])
+    with atomic_path(summary) as temporary:
+        temporary.write_text(json.dumps(report, indent=2) + "\n")
+    return report
 
-    summary = {
-        "experiment": experiment,
-        **fingerprint,
-        "train": detector_file["train"],
-        "methods": methods,
-        "thresholds": detector_file["thresholds"],
-        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
-        "device": torch.cuda.get_device_name(devices[0]) if devices[0] != "cpu" else platform.processor() or "cpu",
-        "training_seconds": round(fitted.seconds, 3),
-        "best_epoch": fitted.best.get("epoch"),
-        "best": {name: _or_none(value) for name, value in fitted.best.items()},
-        "counts": [*_counts(train_samples, "train"), *_counts(val_samples, "val")],
-        "stage_versions": {name: value for name, value in vars(versions).items() if name.isupper()},
-        "libraries": {name: importlib.import_module(name).__version__ for name in _LIBRARIES},
-        "python": platform.python_version(),
-    }
-    write_table(
-        logs.parent / "validation.parquet",
-        validation,
-        PREDICTIONS,
-        predictions_origin("+".join(detector_file["train"]), "validate", detector_file, model.aggregation, "val"),
-    )
-    with atomic_path(logs.parent / "summary.json") as temporary:
-        temporary.write_text(json.dumps(summary, indent=2) + "\n")
-    return summary
+
+def select_samples(tables: Sequence[Path], val_share: float) -> Selection:
+    """The samples to train on and those to validate on, see `split_for_training`.
+
+    Raises:
+        UserError: There are none to train on.
+    """
+    samples = Samples.read(tables)
+    selection = Selection(samples, *split_for_training(samples, val_share))
+    if not len(selection.train_rows):
+        found = ", ".join(f"{split} {int(samples.split.equals(split).sum())}" for split in samples.split.names)
+        raise UserError(
+            f"there are no samples to train on: the samples tables of {', '.join(samples.dataset.names) or 'nothing'} "
+            f"hold {found or 'no rows'}; training reads the split 'train' with labels 0 and 1"
+        )
+    for code in np.unique(samples.dataset.codes):
+        if not (samples.dataset.codes[selection.train_rows] == code).any():
+            log.warning("data set %s has no samples to train on", samples.dataset.names[code])
+    return selection
 
 
 def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, float | None]:
@@ -171,29 +196,49 @@ def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, f
     return {level: _or_none(value) for level, value in thresholds.items()}
 
 
-def _training_and_validation(samples: Samples, val_share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Rows of the samples to train on, and those to validate on."""
-    train_rows, val_rows = split_for_training(samples, val_share)
-    if not len(train_rows):
-        found = ", ".join(f"{split} {int(samples.split.equals(split).sum())}" for split in samples.split.names)
-        raise UserError(
-            f"there are no samples to train on: the samples tables of {', '.join(samples.dataset.names) or 'nothing'} "
-            f"hold {found or 'no rows'}; training reads the split 'train' with labels 0 and 1"
-        )
-    for code in np.unique(samples.dataset.codes):
-        if not (samples.dataset.codes[train_rows] == code).any():
-            log.warning("data set %s has no samples to train on", samples.dataset.names[code])
-    return train_rows, val_rows
-
-
-def _warn_of_one_class(val: Samples) -> None:
-    if len(np.unique(val.label)) < 2:
+def _thin_validation(selection: Selection, model: Detector, data: Path, seed: int) -> Selection:
+    """The selection with no more validation samples than the setting `val_samples` allows."""
+    # clips are kept or left out whole: a part of one would be no measure of it
+    items = model.scoring_set(selection.val, data).item_of_sample
+    val_rows = draw_rows(selection.val_rows, items, model.settings.val_samples, seed)
+    selection = dataclasses.replace(selection, val_rows=val_rows)
+    labels = selection.val.label
+    if len(np.unique(labels)) < 2:
         log.warning(
             "the validation samples hold %d real and %d fake crops: the last epoch is kept instead of the best, and "
             "there is no threshold; a higher val_share or a val split mends it",
-            int((val.label == 0).sum()),
-            int((val.label == 1).sum()),
+            int((labels == 0).sum()),
+            int((labels == 1).sum()),
         )
+    return selection
+
+
+def _with_scores(tables: Sequence[Path], rows: np.ndarray, scores: np.ndarray) -> pa.Table:
+    """Rows of samples tables, one after the other, with their scores (`schemas.PREDICTIONS`)."""
+    table = pa.concat_tables([read_table(path, SAMPLE_COLUMNS) for path in tables]).take(pa.array(rows))
+    return table.append_column("score", pa.array(scores, pa.float32()))
+
+
+def _summary(
+    facts: dict, fingerprint: dict, model: Detector, fitted: Fitted, selection: Selection, device: str
+) -> dict:
+    """What `summary.json` says."""
+    return {
+        "experiment": facts["experiment"],
+        **fingerprint,
+        "train": facts["train"],
+        "methods": facts["methods"],
+        "thresholds": facts["thresholds"],
+        "n_parameters": sum(parameter.numel() for parameter in model.parameters()),
+        "device": torch.cuda.get_device_name(device) if device != "cpu" else platform.processor() or "cpu",
+        "training_seconds": round(fitted.seconds, 3),
+        "best_epoch": fitted.best.get("epoch"),
+        "best": {name: _or_none(value) for name, value in fitted.best.items()},
+        "counts": [*_counts(selection.train, "train"), *_counts(selection.val, "val")],
+        "stage_versions": {name: value for name, value in vars(versions).items() if name.isupper()},
+        "libraries": {name: importlib.import_module(name).__version__ for name in _LIBRARIES},
+        "python": platform.python_version(),
+    }
 
 
 def _prepare_checkpoints(folder: Path, fingerprint: dict) -> Path | None:
@@ -252,6 +297,8 @@ def main() -> None:
     parser.add_argument("--data", required=True, type=Path, help="folder of the store, <stage>/<dataset>/<shard>")
     parser.add_argument("--settings", default="{}", help=f"JSON; shared defaults: {settings_json(DetectorSettings())}")
     parser.add_argument("--output", required=True, type=Path, help="detector to write")
+    parser.add_argument("--summary", required=True, type=Path, help="summary to write (JSON)")
+    parser.add_argument("--validation", required=True, type=Path, help="scores of the validation samples to write")
     parser.add_argument("--logs", required=True, type=Path, help="folder of logs and checkpoints")
     parser.add_argument("--threads", type=int, default=1)
     parser.add_argument("--device", default="auto", help="auto, cpu, cuda or cuda:<number>")

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 import torch
 
+from detectors import train as train_stage
 from detectors.families.registry import load_detector
 from detectors.predict import predict_dataset
+from helpers.programs import run_program
 from helpers.short_run import last_checkpoint, predict_on_cpu, same_weights, train_on_cpu, weights_of
 from helpers.small_run import ROOT
 from helpers.tiny_store import make_store
@@ -91,7 +93,7 @@ def fit_and_die(trainer, *arguments, **values):
 L.Trainer.fit = fit_and_die
 if moment == "in a checkpoint":
     torch.save = kill_in_checkpoint
-paths = {name: train.Path(options.pop(name)) for name in ("data", "output", "logs")}
+paths = {name: train.Path(options.pop(name)) for name in ("data", "output", "summary", "validation", "logs")}
 train.train_detector(**options, **paths)
 """
 
@@ -100,6 +102,7 @@ train.train_detector(**options, **paths)
 def test_a_killed_training_ends_with_the_weights_it_would_have_had(store, undisturbed, tmp_path, caplog, moment):
     options = {"experiment": "exp", "detector": "ucf", "seed": 3, "device": "cpu", "workers": 2, "settings": SETTINGS}
     paths = {"data": store.data, "output": tmp_path / "detector.ckpt", "logs": tmp_path / "logs"}
+    paths |= {"summary": tmp_path / "summary.json", "validation": tmp_path / "validation.parquet"}
     options |= {"samples": [str(store.samples)]} | {name: str(path) for name, path in paths.items()}
     killed = subprocess.run(
         [sys.executable, "-c", KILLED_TRAINING, json.dumps(options), moment],
@@ -135,6 +138,18 @@ def test_workers_do_not_change_the_weights_and_seeds_do(store, undisturbed, tmp_
     assert (tmp_path / "workers/detector.ckpt").read_bytes() == (undisturbed / "detector.ckpt").read_bytes()
     train(store, tmp_path / "seed", seed=4, settings={"epochs": 1})
     assert not same_weights(weights_of(tmp_path / "seed"), weights_of(undisturbed))
+
+
+def test_every_file_is_written_where_the_command_line_says(store, tmp_path):
+    files = {name: tmp_path / name / "file" for name in ("output", "summary", "validation")}
+    options = [text for name, path in files.items() for text in (f"--{name}", path)]
+    options += ["--experiment", "exp", "--detector", "ucf", "--seed", 3, "--samples", store.samples]
+    options += ["--data", store.data, "--logs", tmp_path / "logs", "--device", "cpu"]
+    run_program(train_stage.main, *options, "--settings", json.dumps(SETTINGS | {"epochs": 1}))
+    assert {path.name for path in tmp_path.iterdir()} == {*files, "logs"}
+    assert load_detector(files["output"])[1]["experiment"] == "exp"
+    n_val = sum(row["n_crops"] for row in json.loads(files["summary"].read_text())["counts"] if row["part"] == "val")
+    assert len(read_rows(files["validation"])) == n_val > 0
 
 
 def test_other_settings_start_anew(store, tmp_path, caplog):

@@ -35,7 +35,7 @@ def train_on_cpu(
         detector: Name of the family.
         settings: Its settings; one thread computes unless they say otherwise, as two take longer with tensors so small.
         samples: Tables `<store>/samples/<dataset>.parquet`.
-        folder: Gets `detector.ckpt` and the folder `logs`.
+        folder: Gets `detector.ckpt`, `summary.json`, `validation.parquet` and the folder `logs`.
         experiment: Name that the checkpoint bears.
         seed: Of the training.
         workers: Of the loader.
@@ -51,6 +51,8 @@ def train_on_cpu(
         data=samples[0].parents[1],
         settings={"cpu_threads": 1} | settings,
         output=folder / "detector.ckpt",
+        summary=folder / "summary.json",
+        validation=folder / "validation.parquet",
         logs=folder / "logs",
         device="cpu",
         workers=workers,

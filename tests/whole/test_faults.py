@@ -137,6 +137,7 @@ def test_a_training_tells_of_a_full_disc(tmp_path):
         "detectors.train",
         *("--experiment", "one", "--detector", "ucf", "--samples", samples, "--data", crops.parent),
         *("--settings", json.dumps(TINY_UCF), "--output", tmp_path / "full/detector.ckpt"),
+        *("--summary", tmp_path / "full/summary.json", "--validation", tmp_path / "full/validation.parquet"),
         *("--logs", tmp_path / "full/logs"),
         setup=small_disc(tmp_path / "full", 1_000_000),
     )

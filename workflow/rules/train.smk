@@ -40,5 +40,5 @@ rule train_detector:
     shell:
         "python -m detectors.train --experiment {wildcards.experiment} --detector {params.detector}"
         " --seed {wildcards.seed} --samples {input.samples} --data data --settings {params.settings:q}"
-        " --output {output.detector}"
+        " --output {output.detector} --summary {output.summary} --validation {output.validation}"
         " --logs results/{wildcards.experiment}/seed{wildcards.seed}/logs --threads {threads} 2> {log}"
