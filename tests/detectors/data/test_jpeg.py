@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import io
+
 import cv2
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
+from detectors.data import jpeg as jpeg_module
 from detectors.data.jpeg import jpeg_round_trip
 from detectors.data.tensors import full_precision
 
@@ -85,3 +89,19 @@ def test_a_gpu_gives_what_a_cpu_gives():
     quality = torch.tensor([10, 30, 40, 55, 70, 85, 95, 100])
     difference = jpeg_round_trip(images, quality).int() - jpeg_round_trip(images.cuda(), quality.cuda()).cpu().int()
     assert (difference != 0).float().mean() < 1e-3
+
+
+@pytest.mark.parametrize("quality", [1, 10, 37, 49, 50, 51, 75, 90, 99, 100])
+def test_the_tables_are_those_of_the_standard_scaled_as_libjpeg_scales_them(quality):
+    """ITU-T T.81, tables K.1 and K.2; a flat picture but for one frequency keeps multiples of its step alone."""
+    buffer = io.BytesIO()
+    Image.new("RGB", (16, 16)).save(buffer, "jpeg", quality=quality)
+    with Image.open(buffer) as saved:
+        luma, chroma = (np.array(saved.quantization[number]) for number in (0, 1))
+    for table, expected in ((jpeg_module._LUMA_TABLE, luma), (jpeg_module._CHROMA_TABLE, chroma)):
+        scaled = jpeg_module._scaled(table, torch.tensor([quality]))[0].numpy()
+        assert sorted(scaled.tolist()) == sorted(expected.tolist())
+        # Pillow gives them in the order of the file (zigzag) or of the rows
+        zigzag = sorted(np.ndindex(8, 8), key=lambda at: (sum(at), at[0] if sum(at) % 2 else at[1]))
+        in_file = scaled.reshape(8, 8)[tuple(np.array(zigzag).T)]
+        assert expected.tolist() in (scaled.tolist(), in_file.tolist())

@@ -14,11 +14,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from preprocess.synthetic import SyntheticSettings
 from preprocess.synthetic.clip import KINDS, Clip, render_frame, sample_clip
 from preprocess.synthetic.face import render_portrait
 from preprocess.synthetic.identity import sample_identity
 from preprocess.synthetic.methods import METHODS, forge_frame
-from preprocess.synthetic.settings import SyntheticSettings
 
 REFERENCES = Path(__file__).with_name("pictures.npz")
 SIZE = (180, 240)
