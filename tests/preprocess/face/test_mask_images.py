@@ -58,3 +58,41 @@ def test_a_mask_is_cut_at_the_crop_s_place_whatever_its_size():
     assert np.array_equal(cut, frame[5:25, 25:])
     half = frame[::2, ::2]
     assert iou(cut_mask(half, (40, 60), crop_to_frame, np.array([20, 35])), cut) == 1
+
+
+@pytest.mark.parametrize(
+    ("number", "area_px", "box"),
+    [
+        (0, 6466, (90, 24, 160, 120)),
+        (1, 10630, (134, 33, 219, 163)),
+        (2, 16693, (89, 17, 197, 175)),
+        (3, 6946, (126, 49, 199, 144)),
+    ],
+)
+def test_masks_from_differences_are_what_they_were(number, area_px, box):
+    """Of fakes compressed harder than their reals: all over, the noise decides. Another JPEG library may round."""
+    image, truth = portraits(4, (240, 260))[number]
+    real, fake = (
+        cv2.imdecode(cv2.imencode(".jpg", picture, [cv2.IMWRITE_JPEG_QUALITY, quality])[1], cv2.IMREAD_COLOR)
+        for picture, quality in ((image, 90), (forge(image, truth)[0], 35))
+    )
+    mask = difference_mask(real, fake, truth.box, **LIMITS)
+    assert (mask > 0).sum() == pytest.approx(area_px, rel=0.01)
+    rows, columns = np.nonzero(mask)
+    assert (columns.min(), rows.min(), columns.max(), rows.max()) == pytest.approx(box, abs=1)
+
+
+def test_what_lies_just_outside_the_box_is_no_noise_and_what_lies_beyond_is():
+    """A tenth of the box's sides is passed over; what changes further out raises the threshold for the face."""
+    image, truth = portraits(3, (240, 260))[2]
+    fake = forge(image, truth)[0]
+    x1, width = round(float(truth.box[2])), float(truth.box[2] - truth.box[0])
+    areas = {}
+    for begin in (0.0, 0.15):
+        changed, left = fake.copy(), x1 + 1 + round(begin * width)
+        right = left + round(0.08 * width)
+        changed[:, left:right] = 255 - changed[:, left:right]
+        areas[begin] = (difference_mask(image, changed, truth.box, **LIMITS) > 0).sum()
+    plain = (difference_mask(image, fake, truth.box, **LIMITS) > 0).sum()
+    assert areas[0.0] == pytest.approx(plain, rel=0.05)
+    assert areas[0.15] < 0.9 * areas[0.0]
