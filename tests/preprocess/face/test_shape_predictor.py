@@ -9,7 +9,6 @@ import pytest
 import torch
 
 from preprocess.face.shape_predictor import ShapePredictor, grey_values
-from preprocess.running.cli import UserError
 
 
 def draw_face(rng: np.random.Generator, mean_shape: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -114,23 +113,3 @@ def test_a_face_does_not_depend_on_its_batch(tmp_path):
     for row, image in enumerate(images):
         alone = predictor(*pad([image]), rects[row : row + 1])
         assert torch.equal(alone[0], together[row])
-
-
-def test_what_is_not_a_predictor_is_refused(tmp_path):
-    whole = tmp_path / "predictor.dat"
-    train(whole, 5, 2)
-    data = whole.read_bytes()
-    wrong = {
-        "empty": b"",
-        "zip": b"BZh91AY&SY" + bytes(range(256)),
-        "cut": data[: len(data) // 2],
-        "longer": data + data[:100],
-        "another version": b"\x01\x02" + data[2:],
-    }
-    for name, content in wrong.items():
-        path = tmp_path / name
-        path.write_bytes(content)
-        with pytest.raises(UserError, match=f"{name}.*not a dlib shape predictor"):
-            ShapePredictor.load(path)
-    with pytest.raises(UserError, match="cannot read the landmark predictor"):
-        ShapePredictor.load(tmp_path / "absent.dat")
