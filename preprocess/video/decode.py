@@ -9,6 +9,7 @@ decode, and mangles rotated videos (docs/decoding.md has the figures).
 from __future__ import annotations
 
 import itertools
+import os
 from collections import deque
 from collections.abc import Iterable, Iterator
 from fractions import Fraction
@@ -34,6 +35,9 @@ from preprocess.video.probe import (
 
 # Two frames are never this close; times that come from the same integer pts agree far better.
 _SAME_TIME_SECONDS = 1e-4
+# Environment variable: with any value but an empty one, files are decoded whole, without trust in `packet_roles`.
+# The frames are the same; it is there to tell whether a bitstream that they misread is behind a fault.
+DECODE_WHOLE = "DECODE_WHOLE"
 # What to do with a packet.
 _DROP, _PASS, _DECODE = range(3)
 # Quarter turns counter-clockwise -> OpenCV's name; ten times as fast as np.rot90 and a copy.
@@ -59,7 +63,7 @@ def read_frames(
 
     What the chosen frames do not need is not decoded, where the bitstream says so (`packet_roles`); the
     pixels are those of decoding everything. When a packet is damaged, a frame is concealed, or a frame does not
-    come, the rest of the file is decoded whole instead.
+    come, the rest of the file is decoded whole instead; so is every file where `DECODE_WHOLE` is set.
 
     Args:
         path: Video file.
@@ -79,7 +83,7 @@ def read_frames(
     wanted = sorted(set(frame_indices))
     if not wanted:
         return
-    packets = scan_packets(path)
+    packets = scan_packets(path, with_roles=not os.environ.get(DECODE_WHOLE))
     times = packets.frame_times()
     wanted = [index for index in wanted if index < len(times)]
     if not wanted:

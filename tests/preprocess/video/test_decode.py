@@ -261,6 +261,16 @@ def test_all_is_decoded_where_not_every_packet_is_known():
     assert needs([2], pts=[0, 1, 2, 3, 4, 5, 6, NO_TICKS]) is None
 
 
+def test_all_is_decoded_where_the_user_asks_for_it(tmp_path, monkeypatch):
+    path = write_noise_video(tmp_path / "video.mp4", n_frames=40, size=(96, 128), **x264("b-pyramid=normal"))
+    monkeypatch.setattr(decode, "_decode_needed", lambda *_: pytest.fail("leaves packets out"))
+    monkeypatch.setenv(decode.DECODE_WHOLE, "1")
+    assert_same_frames(path)
+    monkeypatch.setenv(decode.DECODE_WHOLE, "")
+    with pytest.raises(pytest.fail.Exception, match="leaves packets out"):
+        list(read_frames(path, [3]))
+
+
 @pytest.mark.parametrize("bend", [turn_clockwise, lambda path: cut_beginning(path, 512 * 10)])
 def test_frames_that_are_turned_or_cut_away_change_nothing_of_this(tmp_path, bend, monkeypatch):
     path = write_noise_video(tmp_path / "video.mp4", n_frames=40, size=(96, 128), **x264("b-pyramid=normal"))
