@@ -173,8 +173,8 @@ def _one_row(rows: Iterator[dict]) -> dict:
 def _measure(root: Path, video: RawVideo) -> dict:
     """The measured columns of a video, its status and its message."""
     path = root / video.path
-    if told := leads_out(root, video.path):
-        return _row(UNREADABLE, told)
+    if reason := leads_out(root, video.path):
+        return _row(UNREADABLE, reason)
     try:
         path.stat()
     except OSError as error:

@@ -22,12 +22,11 @@ from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, boxes_in_crops
 from preprocess.store.origin import Origin
-from preprocess.store.schemas import LANDMARKS
+from preprocess.store.schemas import LANDMARKS, N_LANDMARKS
 from preprocess.store.stages import NO_PREDICTOR
 from preprocess.store.tables import write_table
 from preprocess.video.outcomes import NO_LANDMARKS, OK
 
-N_LANDMARKS = 81
 PUBLISHED_PREDICTOR = (
     "the published one is shape_predictor_81_face_landmarks.dat by codeniko (research use only; 19,743,860 bytes, "
     "sha256 8cae4375589dd915d9a0a881101bed1bbb4e9887e35e63b024388f1ca25ff869)"

@@ -273,11 +273,11 @@ def check_lost(ledger: list[dict], max_lost_share: float, lost_list: Path) -> No
     reasons = describe_statuses(Counter(row["status"] for row in lost))
     # the first of each reason
     examples = list({row["status"]: row for row in reversed(lost)}.values())[::-1][:_EXAMPLES]
-    told = "".join(f"\n  {row['video_id']}: {row['status']} ({row['message']})" for row in examples)
+    shown = "".join(f"\n  {row['video_id']}: {row['status']} ({row['message']})" for row in examples)
     dataset = lost[0]["dataset"]
     raise UserError(
         f"data set {dataset!r}: {len(lost):,} of {len(asked):,} videos are lost ({len(lost) / len(asked):.1%}), more "
-        f"than max_lost_share ({max_lost_share:g}) allows: {reasons}. Such as:{told}\nAll of them are listed in "
+        f"than max_lost_share ({max_lost_share:g}) allows: {reasons}. Such as:{shown}\nAll of them are listed in "
         f"{lost_list}. Mend the collection and index it again; or, if they may be missing, raise max_lost_share in "
         f"config.yaml, for all or under datasets.{dataset}, and run the same command again: nothing else reruns"
     )

@@ -261,8 +261,8 @@ def perturbations(metadata: str | None) -> list[tuple[str, str]]:
     if metadata is None:
         return []
     details = json.loads(metadata)
-    told = {key: value for key, value in details.items() if _word(key) in _KINDS or _word(key) == "augmentations"}
-    return sorted(set(_perturbations(told, None)))
+    stated = {key: value for key, value in details.items() if _word(key) in _KINDS or _word(key) == "augmentations"}
+    return sorted(set(_perturbations(stated, None)))
 
 
 _KINDS = {f"{kind}{plural}": kind for kind in (AUGMENTER, DISTRACTOR) for plural in ("", "s")}
@@ -272,10 +272,10 @@ def _word(text: Any) -> str:
     return "_".join(re.split(r"[\s_-]+", str(text).strip().lower()))
 
 
-def _perturbations(told: Any, kind: str | None) -> list[tuple[str, str]]:
-    if isinstance(told, dict):
+def _perturbations(stated: Any, kind: str | None) -> list[tuple[str, str]]:
+    if isinstance(stated, dict):
         found = []
-        for key, value in told.items():
+        for key, value in stated.items():
             if _word(key) in _KINDS:
                 found += _perturbations(value, _KINDS[_word(key)])
             elif _word(key) == "augmentations":
@@ -283,10 +283,10 @@ def _perturbations(told: Any, kind: str | None) -> list[tuple[str, str]]:
             elif value is not None and value is not False:  # else its name says what was not done
                 found += _perturbations(key, kind)
         return found
-    if isinstance(told, list):
-        return [one for item in told for one in _perturbations(item, kind)]
-    word = _word(told)
-    if told in (None, "") or word == "none":
+    if isinstance(stated, list):
+        return [one for item in stated for one in _perturbations(item, kind)]
+    word = _word(stated)
+    if stated in (None, "") or word == "none":
         return []
     prefix, _, rest = word.partition("_")
     if rest and prefix in _KINDS:

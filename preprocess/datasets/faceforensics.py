@@ -162,8 +162,8 @@ def _mask_paths(root: Path, folder: str) -> dict[str, str]:
     paths = {}
     for name in list_files(root, folder) if (root / folder).is_dir() else []:
         path = f"{folder}/{name}"
-        if told := leads_out(root, path):
-            log.warning("%s: the mask is not used: %s", folder, told)
+        if reason := leads_out(root, path):
+            log.warning("%s: the mask is not used: %s", folder, reason)
         else:
             paths[Path(name).stem] = path
     return paths

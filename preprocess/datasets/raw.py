@@ -222,8 +222,8 @@ def inside(root: Path, path: str) -> Path:
     Raises:
         UserError: A link leads it out of the root.
     """
-    if told := leads_out(root, path):
-        raise UserError(f"{told}, or set `root` to where it lies")
+    if reason := leads_out(root, path):
+        raise UserError(f"{reason}, or set `root` to where it lies")
     return root / path
 
 

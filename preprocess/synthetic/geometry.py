@@ -44,10 +44,8 @@ _LIPS += [(-0.11, 1.10)]
 
 JAW = slice(0, 17)
 BROWS = slice(17, 27)
-NOSE = slice(27, 36)
 LEFT_EYE = slice(36, 42)
 RIGHT_EYE = slice(42, 48)
-EYES = slice(36, 48)
 MOUTH = slice(48, 68)
 
 
