@@ -1,7 +1,8 @@
 """One integer per stage. Raise it when a change in the code changes that stage's results.
 
 The workflow passes it to every rule as a parameter, so a raised version reruns that stage and
-everything below it, while other edits in the code rerun nothing.
+everything below it, while other edits in the code rerun nothing. tests/preprocess/test_versions.py holds the results
+of the stages from index to samples to their numbers.
 """
 
 SYNTHETIC = 2
