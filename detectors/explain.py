@@ -27,7 +27,7 @@ from torch import nn
 
 from detectors.data.crop_store import CropStore
 from detectors.data.loader import default_workers, to_tensor
-from detectors.data.masked_crops import MaskStore
+from detectors.data.mask_store import MaskStore
 from detectors.families.registry import load_detector
 from detectors.figures.examples import FAKE, KINDS, REAL, Example, TestSet, most_confident, named, read_test_set
 from detectors.figures.features import draw_features, read_features

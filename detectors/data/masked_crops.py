@@ -4,118 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import cv2
-import h5py
 import numpy as np
 import torch
-import torch.nn.functional as F
-from torch import Tensor
 from torch.utils.data import Dataset
 
 from detectors.data.augmentation import CHAINS
-from detectors.data.crop_store import CropStore, OpenFiles
-from detectors.data.crop_window import CropWindow, Geometry
+from detectors.data.crop_store import CropStore
+from detectors.data.crop_window import CropWindow
 from detectors.data.labelled_crops import BalancedDraws
 from detectors.data.landmarks import read_landmarks
 from detectors.data.loader import new_images, split_planes
+from detectors.data.mask_store import MaskStore
 from detectors.data.samples import Samples
-from preprocess.running.cli import UserError
 
 # Chains that move the face only before it is cut, where its mask and its landmarks can follow.
 AUGMENTATIONS = ("none", "ucf", "jpeg_quality", "dfdc_subset")
 
 # first word of a seed: which choice the generator is for
 _AUGMENT = 13
-
-# A resampled mask counts from this grey value on.
-_THRESHOLD = 128
-
-
-class MaskRows:
-    """Read the manipulation masks of a masks file in any order: nothing is loaded ahead.
-
-    Not for sharing across a fork: open one in each worker.
-
-    Raises:
-        UserError: The file is absent, cannot be read, or is no masks file.
-    """
-
-    def __init__(self, path: str | Path):
-        self.path = path
-        try:
-            # as for crops, HDF5's chunk cache would read 1 MiB for each mask
-            self._file = h5py.File(path, "r", rdcc_nbytes=0)
-            self._encoded = self._file["manipulation/encoded"]
-            self._offset = self._file["manipulation/offset"]
-        except (OSError, KeyError) as error:
-            raise UserError(f"cannot read the masks {path}: {error}. Run make_masks for it again") from error
-
-    def close(self) -> None:
-        """Close the file."""
-        self._file.close()
-
-    def read(self, row: int) -> np.ndarray | None:
-        """Mask of crop `row`, (height, width) uint8: 255 where it was manipulated, else 0; None when it is unknown.
-
-        Raises:
-            UserError: The file has no such row, or its bytes are damaged.
-        """
-        if not 0 <= row < len(self._offset) - 1:
-            raise UserError(f"{self.path} has no mask {row}, only {len(self._offset) - 1}: run make_masks for it again")
-        begin, end = self._offset[row : row + 2]
-        if begin == end:
-            return None
-        mask = cv2.imdecode(self._encoded[begin:end], cv2.IMREAD_GRAYSCALE)
-        if mask is None:
-            raise UserError(
-                f"mask {row} of {self.path} is damaged. Run `python -m workflow.verify`: it names every damaged file "
-                "and how to make it again"
-            )
-        return mask
-
-
-class MaskStore:
-    """Manipulation masks of many shards.
-
-    Args:
-        root: Folder of the masks, `<root>/<dataset>/<shard>.h5`.
-        samples: The samples that can be asked for.
-        window: The detector's crop.
-    """
-
-    def __init__(self, root: str | Path, samples: Samples, window: CropWindow):
-        self._files = OpenFiles(root, MaskRows)
-        self._samples = samples
-        self._window = window
-
-    def read(
-        self, row: int, box: np.ndarray, crop_to_frame: np.ndarray, geometry: Geometry | None = None
-    ) -> np.ndarray | None:
-        """The mask of a sample, cut as its crop is, (size, size) uint8 of 0 and 1; None when it is unknown.
-
-        A real face's is all zero. Outside the stored crop it is zero.
-
-        Args:
-            row: The sample.
-            box, crop_to_frame: As for `CropWindow.cut`.
-            geometry: How the window is moved; None: not at all.
-        """
-        # masks have the names of the crops
-        stored = self._files[self._samples.crops_file(row)].read(int(self._samples.crop_row[row]))
-        if stored is None:
-            return None
-        cut = self._window.cut(stored, box, crop_to_frame, geometry=geometry or Geometry())
-        return (cut >= _THRESHOLD).astype(np.uint8)
-
-
-def patches_of_mask(masks: Tensor, grid: tuple[int, int]) -> Tensor:
-    """(N, h, w) int64: 1 for a patch with a manipulated pixel, else 0.
-
-    Args:
-        masks: (N, 1, height, width) uint8, not zero where a face was manipulated.
-        grid: Patches along the height and the width.
-    """
-    return (F.adaptive_max_pool2d(masks.float(), grid)[:, 0] > 0).long()
 
 
 class MaskedCrops(Dataset):

@@ -18,7 +18,7 @@ from matplotlib.figure import Figure
 from detectors.data.crop_store import CropStore
 from detectors.data.crop_window import CropWindow
 from detectors.data.loader import to_tensor
-from detectors.data.masked_crops import MaskStore, patches_of_mask
+from detectors.data.mask_store import MaskStore, patches_of_mask
 from detectors.data.samples import Samples
 from detectors.figures.style import bare, in_style
 from detectors.interface.detector import Detector, Training

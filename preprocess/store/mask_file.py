@@ -116,5 +116,48 @@ class MaskReader:
         return _decode(self._manipulation[row])
 
 
+class MaskRows:
+    """Read the manipulation masks of a masks file in any order: nothing is loaded ahead, so hundreds can stay open.
+
+    Not for sharing across a fork: open one in each worker.
+
+    Raises:
+        UserError: The file is absent, cannot be read, or is no masks file.
+    """
+
+    def __init__(self, path: str | Path):
+        self.path = path
+        try:
+            # as for crops, HDF5's chunk cache would read 1 MiB for each mask
+            self._file = h5py.File(path, "r", rdcc_nbytes=0)
+            self._encoded = self._file["manipulation/encoded"]
+            self._offset = self._file["manipulation/offset"]
+        except (OSError, KeyError) as error:
+            raise UserError(f"cannot read the masks {path}: {error}. Run make_masks for it again") from error
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def read(self, row: int) -> np.ndarray | None:
+        """Mask of crop `row`, (height, width) uint8: 255 where it was manipulated, else 0; None when it is unknown.
+
+        Raises:
+            UserError: The file has no such row, or its bytes are damaged.
+        """
+        if not 0 <= row < len(self._offset) - 1:
+            raise UserError(f"{self.path} has no mask {row}, only {len(self._offset) - 1}: run make_masks for it again")
+        begin, end = self._offset[row : row + 2]
+        if begin == end:
+            return None
+        mask = cv2.imdecode(self._encoded[begin:end], cv2.IMREAD_GRAYSCALE)
+        if mask is None:
+            raise UserError(
+                f"mask {row} of {self.path} is damaged. Run `python -m workflow.verify`: it names every damaged file "
+                "and how to make it again"
+            )
+        return mask
+
+
 def _decode(encoded: bytes) -> np.ndarray | None:
     return decode_png(encoded) if encoded else None

@@ -1,1 +1,1 @@
-"""Locating and verifying (LAV)."""
+"""Locating and verifying (LAV): the detector, its backbone in stages, noise residuals, and guessed patch labels."""

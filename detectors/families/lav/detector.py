@@ -20,7 +20,8 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops, patches_of_mask
+from detectors.data.mask_store import patches_of_mask
+from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops
 from detectors.data.samples import Samples
 from detectors.families.classifier import ClassifierSettings
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches

@@ -14,7 +14,8 @@ from detectors.data.augmentation import CHAINS, Chain
 from detectors.data.crop_store import CropStore
 from detectors.data.crop_window import CropWindow
 from detectors.data.landmarks import read_landmarks
-from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops, MaskRows, MaskStore, patches_of_mask
+from detectors.data.mask_store import MaskStore, patches_of_mask
+from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops
 from detectors.data.samples import Samples
 from detectors.data.split import split_for_training
 from detectors.families.lav.detector import (
@@ -36,7 +37,7 @@ from helpers.tiny_batches import checked_batch, learn, random_images, untaught
 from helpers.tiny_masks import add_landmarks_and_masks, face_landmarks
 from helpers.tiny_store import BOX, CROP_X, CROP_Y, make_store
 from preprocess.running.cli import UserError
-from preprocess.store.mask_file import CropMasks, write_masks
+from preprocess.store.mask_file import CropMasks, MaskRows, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.tables import read_rows
 
