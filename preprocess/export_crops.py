@@ -73,9 +73,11 @@ def export_crops(crops: CropReader, rows: np.ndarray, folder: Path, threads: int
         if video.is_absolute() or ".." in video.parts:
             raise UserError(f"the id {str(video)!r} names no folder inside {folder}; its crops cannot be exported")
         path = folder / crop_path(crops, row)
+        image = crops.image(row)
+        assert image is not None, "the rows hold images"
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            path.write_bytes(encode_png(crops.image(row)))
+            path.write_bytes(encode_png(image))
         except OSError as error:
             raise UserError(f"cannot write {path}: {error.strerror}") from error
 
@@ -138,7 +140,8 @@ def main() -> None:
         files = sorted(files[0].parent.glob("*.h5"))
         if not files:
             raise UserError(f"there is no crops file in {args.data / 'crops' / args.dataset}; run crop_faces first")
-    n_crops, lists = 0, defaultdict(list)
+    n_crops = 0
+    lists: defaultdict[str, list[str]] = defaultdict(list)
     for file in files:
         with CropReader(file) as crops:
             try:

@@ -8,7 +8,9 @@ detector draws; `landmark_rect` makes it from the box that MTCNN draws.
 from __future__ import annotations
 
 import argparse
+from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -109,8 +111,11 @@ def detect_landmarks(
     """
     # many small operations: batches side by side, one thread each, beat many threads in one batch
     torch.set_num_threads(1)
-    batches = _batches_of_similar_size(crops, settings.batch_size) if predictor else []
-    evaluated = ordered_map(lambda rows: _points_in_frame(crops, rows, predictor), batches, threads)
+    batches: list[np.ndarray] = []
+    evaluated: Iterable[dict[int, np.ndarray]] = []
+    if predictor is not None:
+        batches = _batches_of_similar_size(crops, settings.batch_size)
+        evaluated = ordered_map(partial(_points_in_frame, crops, predictor=predictor), batches, threads)
     landmarks: dict[int, np.ndarray] = {}
     for points in progress(evaluated, total=len(batches), description="detect landmarks", unit="batch"):
         landmarks.update(points)
@@ -151,7 +156,9 @@ def _points_in_frame(crops: CropReader, rows: np.ndarray, predictor: ShapePredic
     sizes, to_frame = crops.size[rows], crops.crop_to_frame[rows]
     images = np.zeros((len(rows), *sizes.max(axis=0)), np.uint8)
     for padded, row, (height, width) in zip(images, rows, sizes, strict=True):
-        padded[:height, :width] = grey_values(crops.image(row))
+        image = crops.image(row)
+        assert image is not None, "batches hold rows with images"
+        padded[:height, :width] = grey_values(image)
     rects = landmark_rect(boxes_in_crops(crops.box[rows], to_frame))
     points = predictor(torch.from_numpy(images), torch.from_numpy(sizes), torch.from_numpy(rects)).cpu().numpy()
     points = np.einsum("bij,bpj->bpi", to_frame[:, :, :2], points) + to_frame[:, None, :, 2]

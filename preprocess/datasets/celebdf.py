@@ -97,7 +97,7 @@ def _raw_video(dataset: str, path: str, test: set[str], reals: set[str]) -> RawV
     name = PurePosixPath(path).stem
     parts = (_FAKE_NAME if _label(path) else _REAL_NAME).fullmatch(name)
     source_id, group = None, name
-    identities = ()
+    identities: tuple[str, ...] = ()
     if parts:
         identities = tuple(person for key, person in parts.groupdict().items() if key != "take")
         if _label(path):

@@ -89,18 +89,18 @@ def find_videos(root: Path, dataset: str, settings: IndexSettings) -> list[RawVi
 
 
 def _number(part: str) -> int:
-    return int(_PART.fullmatch(part)[1])
+    return int(_PART.sub(r"\1", part))
 
 
 def _train_videos(root: Path, dataset: str, parts: list[str]) -> list[RawVideo]:
     entries: dict[str, dict] = {}
     for part in parts:
-        path = inside(root, f"{part}/metadata.json")
-        if not path.is_file():
-            raise UserError(f"dataset {dataset!r}: {path} is absent; without it no video of {part} has a label")
-        for name, entry in read_json(path, dict, '{"x.mp4": {"label": "FAKE", ...}, ...}').items():
-            name = checked_path(root / part, name, str(path))
-            entries[f"{part}/{name}"] = _checked_entry(path, name, entry, "label", "split")
+        listing = inside(root, f"{part}/metadata.json")
+        if not listing.is_file():
+            raise UserError(f"dataset {dataset!r}: {listing} is absent; without it no video of {part} has a label")
+        for name, entry in read_json(listing, dict, '{"x.mp4": {"label": "FAKE", ...}, ...}').items():
+            name = checked_path(root / part, name, str(listing))
+            entries[f"{part}/{name}"] = _checked_entry(listing, name, entry, "label", "split")
     part_of = {PurePosixPath(path).name: PurePosixPath(path).parts[0] for path in entries}
 
     videos = []
@@ -138,7 +138,8 @@ def _test_videos(root: Path, dataset: str) -> list[RawVideo]:
     if (root / "test" / "metadata.json").is_file():
         details = read_json(inside(root, "test/metadata.json"), dict, '{"x.mp4": {"is_fake": 1, ...}, ...}')
     path = inside(root, "test/labels.csv")
-    videos, listed = [], {}
+    videos = []
+    listed: dict[str, str] = {}
     for line, row in _read_labels(path):
         where = f"{path}, line {line},"
         name = checked_path(root / "test", row["filename"], where)
@@ -238,7 +239,7 @@ def _raw_video(
         compression=ORIGINAL,
         split=split,
         source_group=_name(source or path),
-        source_id=f"{dataset}/{REAL}/{ORIGINAL}/{_name(source)}" if source_known else None,
+        source_id=f"{dataset}/{REAL}/{ORIGINAL}/{_name(source)}" if source and source_known else None,
         metadata=json.dumps(metadata, sort_keys=True) if metadata else None,
         named_by=named_by,
     )

@@ -32,7 +32,7 @@ def left_out_fakes(videos: Iterable[RawVideo], *, factor: int, seed: int) -> set
     for video in videos:
         if video.label == 1 and video.split == "train":
             groups[video.source_group].append(video.video_id)
-    left_out = set()
+    left_out: set[str] = set()
     for group, fakes in groups.items():
         start = stable_hash(f"{seed} {group}") % factor
         drawn = sorted(fakes, key=lambda video_id: (stable_hash(f"{seed} {video_id}"), video_id))

@@ -194,7 +194,9 @@ def _fake(
     mask_path: str | None,
 ) -> RawVideo:
     parts = (_DFD_NAME if method == DFD else _FAKE_NAME).fullmatch(file.name)
-    background, identities, split = file.name, (), None
+    background = file.name
+    identities: tuple[str, ...] = ()
+    split = None
     if parts:
         identities = (parts["target"], parts["source"])
         background = f"{parts['target']}__{parts['scene']}" if method == DFD else parts["target"]

@@ -124,7 +124,7 @@ def keep_methods(dataset: str, videos: list[RawVideo], wanted: list | None) -> l
     Raises:
         UserError: As `select`.
     """
-    kept = select(dataset, "method", {video.method for video in videos if video.label == 1}, wanted)
+    kept = select(dataset, "method", {video.method for video in videos if video.label == 1 and video.method}, wanted)
     return [video for video in videos if video.label != 1 or video.method in kept]
 
 

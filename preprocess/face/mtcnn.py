@@ -151,14 +151,15 @@ class Mtcnn:
         self._output = ONet().to(device, memory_format=torch.channels_last).eval()
 
     @torch.inference_mode()
-    def search(self, batch: FrameBatch, frames: Sequence[int]) -> Detections:
+    def search(self, batch: FrameBatch, frames: Sequence[int] | np.ndarray) -> Detections:
         """Search whole frames, those that `frames` numbers."""
         numbers = torch.as_tensor(frames, dtype=torch.int64, device=self.device)
         images = _chosen(batch.levels[0], numbers)
         proposals = []
         scale = self._scale
         while min(batch.height, batch.width) * scale >= _PROPOSAL_PX:
-            size = tuple(max(_PROPOSAL_PX, 2 * round(side * scale / 2)) for side in (batch.height, batch.width))
+            height, width = (max(_PROPOSAL_PX, 2 * round(side * scale / 2)) for side in (batch.height, batch.width))
+            size = (height, width)
             images = _resize(images, size)
             to_frame = images.new_tensor([batch.width / size[1], batch.height / size[0]], dtype=torch.float32)
             for some in _portions(len(images), size[0] * size[1], self.device):
@@ -251,7 +252,19 @@ class _ProposalNet(nn.Module):
     corners in sides of the box, for each place.
     """
 
-    def __init__(self):
+    conv1: Tensor
+    bias1: Tensor
+    slope1: Tensor
+    conv2: Tensor
+    bias2: Tensor
+    slope2: Tensor
+    conv3: Tensor
+    bias3: Tensor
+    slope3: Tensor
+    heads: Tensor
+    bias4: Tensor
+
+    def __init__(self) -> None:
         super().__init__()
         net = PNet()
         first = net.conv1.weight

@@ -109,11 +109,11 @@ def search_videos(
     detector = _detector(settings, device)
     decode = partial(_batches, root=root, batch_size=settings.batch_size)
     items = [(video, frames, detector.search_size(video["height"], video["width"])) for video, frames in videos]
-    results = map_videos(
+    decoded = map_videos(
         decode, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.face.search",)
     )
-    for (video, _), batches in zip(videos, results, strict=True):
-        yield chain.from_iterable(_search(batch, video, detector) for batch in batches)
+    for (video, _), to_search in zip(videos, decoded, strict=True):
+        yield chain.from_iterable(_search(batch, video, detector) for batch in to_search)
 
 
 def _search_video(

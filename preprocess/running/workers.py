@@ -126,7 +126,7 @@ class _Team:
             worker = self._idle_worker()
             for value in worker.results(item, self._video_seconds):
                 self._put(results, (_RESULT, value))
-            outcome = (_DONE, None)
+            outcome: tuple[int, Exception | None] = (_DONE, None)
         except Exception as error:  # raised again where the results are read
             outcome = (_LOST, error)
         with self._change:
@@ -215,6 +215,7 @@ class _Worker:
 
     def _death(self) -> Exception:
         code = self._process.exitcode
+        assert code is not None, "the process has been waited for"
         if code == -signal.SIGKILL:
             return UserError(f"a worker process was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}")
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
@@ -259,5 +260,7 @@ def end_with_parent() -> None:
 
 
 def _wait_for_parent() -> None:
-    multiprocessing.parent_process().join()
+    parent = multiprocessing.parent_process()
+    assert parent is not None, "runs in a worker"
+    parent.join()
     os._exit(1)

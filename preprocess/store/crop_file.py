@@ -146,6 +146,7 @@ def encode_png(image: np.ndarray) -> bytes:
 def decode_png(encoded: bytes) -> np.ndarray:
     """Decode PNG bytes to RGB `(height, width, 3)` or grey `(height, width)` uint8."""
     image = cv2.imdecode(np.frombuffer(encoded, np.uint8), cv2.IMREAD_UNCHANGED)
+    assert image is not None, "not a PNG"
     return image if image.ndim == 2 else cv2.cvtColor(image, cv2.COLOR_BGR2RGB)
 
 

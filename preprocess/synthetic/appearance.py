@@ -14,7 +14,7 @@ import numpy as np
 
 from preprocess.synthetic import geometry
 from preprocess.synthetic.geometry import DENSITY, TEXTURE_SIZE, texels
-from preprocess.synthetic.identity import Identity, resting_landmarks
+from preprocess.synthetic.identity import Colour, Identity, as_colour, resting_landmarks
 
 # cv2 draws with fixed-point coordinates: 4 bits are sixteenths of a pixel
 _SHIFT = 4
@@ -86,7 +86,7 @@ def mix(image: np.ndarray, over: np.ndarray | tuple, weight: np.ndarray) -> np.n
 
 def _noise(rng: np.random.Generator, size: tuple[int, int], sigma: float) -> np.ndarray:
     """Smooth noise with standard deviation 1, (height, width) float32."""
-    field = rng.standard_normal(size, np.float32)
+    field: np.ndarray = rng.standard_normal(size, np.float32)
     if sigma:
         field = cv2.GaussianBlur(field, (0, 0), sigma)
     return field / field.std()
@@ -99,13 +99,13 @@ def _soft(points: np.ndarray, sigma: float, size: tuple[int, int] = TEXTURE_SIZE
     return cv2.GaussianBlur(mask, (0, 0), sigma).astype(np.float32) / 255
 
 
-def _blob(centre: np.ndarray, sigma_u: float, sigma_v: float) -> np.ndarray:
+def _blob(centre: np.ndarray | tuple[float, float], sigma_u: float, sigma_v: float) -> np.ndarray:
     u, v = geometry.plane()
     return np.exp(-(((u - centre[0]) / sigma_u) ** 2) / 2 - (((v - centre[1]) / sigma_v) ** 2) / 2)
 
 
-def _shade_of(colour: tuple, factor: float) -> tuple[int, int, int]:
-    return tuple(int(np.clip(c * factor, 0, 255)) for c in colour)
+def _shade_of(colour: Colour, factor: float) -> Colour:
+    return as_colour(np.clip(c * factor, 0, 255) for c in colour)
 
 
 def face_outline(rest: np.ndarray) -> np.ndarray:
@@ -245,7 +245,7 @@ def _paint_hair(
     rng: np.random.Generator,
 ) -> np.ndarray:
     u, v = geometry.plane()
-    hair = np.zeros(TEXTURE_SIZE, np.uint8)
+    hair: np.ndarray = np.zeros(TEXTURE_SIZE, np.uint8)
     fill(hair, texels(curve(_cranium(identity, rest))), 255)
     # short hair ends above the ears; longer styles cover them and hang down to the jaw
     if identity.hair_style in ("short", "cropped"):

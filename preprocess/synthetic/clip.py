@@ -13,7 +13,7 @@ import cv2
 import numpy as np
 
 from preprocess.synthetic.background import sample_background
-from preprocess.synthetic.face import FaceTruth, Pose, draw_person
+from preprocess.synthetic.face import FaceTruth, Pose, draw_person, sample_tint
 from preprocess.synthetic.identity import Identity, sample_identity
 
 KINDS = ("one", "two", "leaving", "none", "crossing", "cut", "hidden")
@@ -107,8 +107,8 @@ def _sample_poses(
     seconds = np.arange(n_frames) / fps
     room = (place[1] - place[0]) * width
     face_px = rng.uniform(95, 160)
-    scale = min(face_px, 0.52 * height, 0.75 * room) / _BOX_UNITS
-    scale = scale * (1 + _wave(rng, seconds, 0.07, (0.1, 0.4)))
+    mean_scale = min(face_px, 0.52 * height, 0.75 * room) / _BOX_UNITS
+    scale = mean_scale * (1 + _wave(rng, seconds, 0.07, (0.1, 0.4)))
     reach = 1.35 * scale.max()
     low, high = place[0] * width + reach, place[1] * width - reach
     x = (rng.uniform(low, high) if low < high else (low + high) / 2) + _wave(rng, seconds, 0.15 * scale[0], (0.1, 0.4))
@@ -129,7 +129,7 @@ def _sample_poses(
     blink = _blinks(rng, seconds)
     azimuth = rng.uniform(-0.9, 0.9) + _wave(rng, seconds, 0.25, (0.05, 0.3))
     elevation, ambient = rng.uniform(0.1, 0.9), rng.uniform(0.35, 0.55)
-    tint = tuple(float(c) for c in rng.uniform(0.94, 1.04, 3))
+    tint = sample_tint(rng)
     return tuple(
         Pose(
             centre=(float(x[i]), float(y[i])),
@@ -196,7 +196,8 @@ def sample_clip(
     for number, place in enumerate(places.get(kind, [whole])):
         who = identity if number == 0 else sample_identity(rng)
         people.append(Person(who, _sample_poses(rng, n_frames, fps, size, place, kind == "leaving")))
-    cuts, hidden = (), range(0)
+    cuts: tuple[int, ...] = ()
+    hidden = range(0)
     if kind == "crossing":
         front, behind = (replace(person, poses=_walk_across(person.poses, size[1])) for person in people)
         people = [replace(front, layer=1), replace(behind, poses=_farther(behind.poses, front.poses))]

@@ -91,6 +91,7 @@ def _make_video(
         landmarks = {person: truth.landmarks for person, truth in truths.items()}
         mask = np.zeros(frame.shape[:2], np.uint8)
         if video.method and 0 in truths:
+            assert donor is not None, "a fake has a donor"
             forgery = forge_frame(video.method, frame, landmarks[0], index, clip, donor, seed)
             frame, mask, landmarks[0] = forgery.frame, forgery.mask, forgery.landmarks
         if video.method:

@@ -61,6 +61,12 @@ class FaceTruth:
     visible: float
 
 
+def sample_tint(rng: np.random.Generator) -> tuple[float, float, float]:
+    """Draw the colour of the light: a factor for red, green and blue."""
+    red, green, blue = rng.uniform(0.94, 1.04, 3).tolist()
+    return red, green, blue
+
+
 def sample_pose(rng: np.random.Generator, height: int, width: int) -> Pose:
     """Draw a pose at random whose face lies inside a frame of (height, width)."""
     face_height = rng.uniform(0.32, 0.62) * min(height, width)
@@ -80,7 +86,7 @@ def sample_pose(rng: np.random.Generator, height: int, width: int) -> Pose:
         gaze=(rng.uniform(-0.7, 0.7), rng.uniform(-0.4, 0.4)),
         light=(float(np.sin(azimuth)), float(-np.sin(elevation)), float(np.cos(azimuth))),
         ambient=rng.uniform(0.35, 0.55),
-        tint=tuple(float(c) for c in rng.uniform(0.94, 1.04, 3)),
+        tint=sample_tint(rng),
     )
 
 
@@ -173,7 +179,7 @@ def _draw_body(frame: np.ndarray, identity: Identity, pose: Pose) -> None:
     size = (x1 - x0, y1 - y0)
     patch = cv2.warpAffine(rgb, matrix, size, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
     weight = cv2.warpAffine(alpha, matrix, size, flags=cv2.INTER_LINEAR)
-    patch = cv2.multiply(patch, (*tinted.tolist(), 1.0))
+    patch = cv2.multiply(patch, (*tinted.tolist(), 1.0))  # type: ignore[call-overload]  # its types name no numbers
     _blend(frame, patch, weight, (x0, y0, x1, y1))
 
 

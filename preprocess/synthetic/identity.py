@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
@@ -9,6 +10,13 @@ import numpy as np
 from preprocess.synthetic import geometry
 
 Colour = tuple[int, int, int]
+
+
+def as_colour(values: Iterable[float]) -> Colour:
+    """Three numbers, cut off to whole ones."""
+    red, green, blue = (int(value) for value in values)
+    return red, green, blue
+
 
 _SKIN = [(236, 192, 170), (224, 172, 146), (210, 154, 126), (188, 132, 104), (158, 106, 82), (126, 82, 64)]
 _HAIR = [(38, 28, 24), (66, 44, 30), (104, 70, 42), (134, 96, 56), (168, 132, 84), (112, 50, 32), (118, 114, 112)]
@@ -66,11 +74,11 @@ def sample_identity(rng: np.random.Generator) -> Identity:
 
     def colour(palette: list[Colour], spread: float) -> Colour:
         base = np.array(palette[rng.integers(len(palette))]) + rng.normal(0, spread) + rng.normal(0, spread / 2, 3)
-        return tuple(int(c) for c in np.clip(base, 12, 250))
+        return as_colour(np.clip(base, 12, 250))
 
     skin = colour(_SKIN, 5)
     tint = rng.uniform(0.2, 0.5)
-    lips = tuple(int(c) for c in (1 - tint) * np.array(skin) * (0.86, 0.68, 0.68) + tint * np.array((165, 62, 72)))
+    lips = as_colour((1 - tint) * np.array(skin) * (0.86, 0.68, 0.68) + tint * np.array((165, 62, 72)))
     style = HAIR_STYLES[rng.integers(len(HAIR_STYLES))]
     return Identity(
         face_width=rng.uniform(0.92, 1.07),

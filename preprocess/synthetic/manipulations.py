@@ -186,7 +186,8 @@ def warp_face(frame: np.ndarray, landmarks: np.ndarray, swell: float, recolour: 
     if not weight.any():
         return Forgery(frame, np.zeros(frame.shape[:2], np.uint8), landmarks)
     x0, y0, width, height = cv2.boundingRect(np.argwhere(weight > 0)[:, ::-1].astype(np.int32))
-    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32) + np.float32([x0, y0])
+    grid = np.stack(np.meshgrid(np.arange(width), np.arange(height)), axis=2).astype(np.float32)
+    grid += np.array([x0, y0], np.float32)
     read = grid
     for _ in range(4):
         read = grid - movement(read)
@@ -194,6 +195,7 @@ def warp_face(frame: np.ndarray, landmarks: np.ndarray, swell: float, recolour: 
     altered[y0 : y0 + height, x0 : x0 + width] = cv2.remap(
         frame, read[..., 0], read[..., 1], cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE
     )
-    altered = cv2.multiply(cv2.GaussianBlur(altered, (0, 0), 1.0), (*np.asarray(recolour, float).tolist(), 1.0))
+    factors = (*np.asarray(recolour, float).tolist(), 1.0)  # OpenCV's types name no numbers here
+    altered = cv2.multiply(cv2.GaussianBlur(altered, (0, 0), 1.0), factors)  # type: ignore[call-overload]
     moved = landmarks.astype(np.float32) + movement(landmarks.astype(np.float32))
     return _blend(frame, altered, weight, moved)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -208,7 +209,7 @@ def _plan_dfdc(settings: SyntheticSettings) -> CollectionPlan:
     parts: list[dict[str, dict]] = [{}, {}]
     labels, augmented = [], {}
 
-    def add_fakes(i: int, write) -> None:
+    def add_fakes(i: int, write: Callable[[str, str, ClipPlan], None]) -> None:
         side = range(n_train) if i < n_train else range(n_train, n)
         donors = [j for j in side if j != i and clips[j].kind != "none"]
         for k in range(settings.fakes_per_source if clips[i].kind != "none" else 0):
@@ -227,8 +228,14 @@ def _plan_dfdc(settings: SyntheticSettings) -> CollectionPlan:
                 metadata[original]["original"] = None
 
         def write_fake(
-            name: str, method: str, donor: ClipPlan, i=i, original=original, metadata=metadata, folder=folder
-        ):
+            name: str,
+            method: str,
+            donor: ClipPlan,
+            i: int = i,
+            original: str = original,
+            metadata: dict[str, dict] = metadata,
+            folder: str = folder,
+        ) -> None:
             broken = settings.extras and i == 3 and not any(video.truncated for video in plan.videos)
             video = VideoPlan(f"{folder}/{name}", clips[i], method, donor, truncated="short" if broken else "")
             plan.videos.append(video)
@@ -237,7 +244,7 @@ def _plan_dfdc(settings: SyntheticSettings) -> CollectionPlan:
         add_fakes(i, write_fake)
     for i in range(n_train, n):
 
-        def write_test(name: str, method: str | None, donor: ClipPlan | None, i=i) -> None:
+        def write_test(name: str, method: str | None, donor: ClipPlan | None, i: int = i) -> None:
             kind = AUGMENTATION_NAMES[rng.integers(len(AUGMENTATION_NAMES))] if rng.random() < 0.5 else ""
             plan.videos.append(VideoPlan(f"test/{name}", clips[i], method, donor, augmentation=kind))
             labels.append((name, int(method is not None)))

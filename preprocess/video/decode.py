@@ -8,10 +8,11 @@ decode, and mangles rotated videos (docs/decoding.md has the figures).
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator
 from fractions import Fraction
 from pathlib import Path
 
@@ -43,7 +44,7 @@ _DROP, _PASS, _DECODE = range(3)
 # Quarter turns counter-clockwise -> OpenCV's name; ten times as fast as np.rot90 and a copy.
 _ROTATIONS = {1: cv2.ROTATE_90_COUNTERCLOCKWISE, 2: cv2.ROTATE_180, 3: cv2.ROTATE_90_CLOCKWISE}
 # EXIF orientation -> what turns the image upright
-_TURNS = {
+_TURNS: dict[int, Callable[[np.ndarray], np.ndarray]] = {
     2: lambda pixels: cv2.flip(pixels, 1),
     3: lambda pixels: cv2.rotate(pixels, cv2.ROTATE_180),
     4: lambda pixels: cv2.flip(pixels, 0),
@@ -92,13 +93,11 @@ def read_frames(
     pixel_format = "gray" if grey else "rgb24"
     needs = _needed_packets(packets, wanted)
     if needs is not None:
-        found = _pick(_decode_needed(path, packets, needs), times, wanted)
-        while wanted:
-            index, frame = next(found, (None, None))
-            if index != wanted[0]:
-                break  # it did not come; decoding everything may have it
-            yield wanted.pop(0), _upright(frame, reformatter, size, pixel_format)
-        found.close()
+        with contextlib.closing(_pick(_decode_needed(path, packets, needs), times, wanted)) as found:
+            for index, frame in found:
+                if index != wanted[0]:
+                    break  # it did not come; decoding everything may have it
+                yield wanted.pop(0), _upright(frame, reformatter, size, pixel_format)
     if wanted:
         for index, frame in _pick(_decode_all(path), times, wanted):
             yield index, _upright(frame, reformatter, size, pixel_format)
@@ -106,7 +105,7 @@ def read_frames(
 
 def _pick(
     decoded: Iterable[tuple[float | None, av.VideoFrame]], times: np.ndarray, wanted: list[int]
-) -> Iterator[tuple[int, av.VideoFrame]]:
+) -> Generator[tuple[int, av.VideoFrame]]:
     """The wanted frames among those decoded, by their times, in order."""
     wanted = list(wanted)
     next_wanted = 0
@@ -151,7 +150,9 @@ def _needed_packets(packets: PacketTable, wanted: list[int]) -> np.ndarray | Non
     return needs
 
 
-def _decode_needed(path: str | Path, packets: PacketTable, needs: np.ndarray) -> Iterator[tuple[float, av.VideoFrame]]:
+def _decode_needed(
+    path: str | Path, packets: PacketTable, needs: np.ndarray
+) -> Iterator[tuple[float | None, av.VideoFrame]]:
     """Frames that the needed packets give, with their times, up to where the file turns out to be damaged.
 
     How a decoder conceals damage depends on what it decoded before, wanted or not; so no concealed frame is given.
@@ -168,7 +169,7 @@ def _decode_needed(path: str | Path, packets: PacketTable, needs: np.ndarray) ->
             yield from decoder.decode(None)  # those that it held back to put them in order
 
         # a frame may be made from ones that are shown later: it waits for their verdict
-        held = deque()
+        held: deque[av.VideoFrame] = deque()
         try:
             for frame in frames():
                 if frame.is_corrupt or frame.pts is None:
@@ -189,7 +190,7 @@ def read_image(path: str | Path) -> np.ndarray:
     """
     with open_image(path) as image:
         # Pillow's exif_transpose also writes all the EXIF anew, and fails over entries that do not matter here
-        turn = _TURNS.get(image.getexif().get(EXIF_ORIENTATION))
+        turn = _TURNS.get(image.getexif().get(EXIF_ORIENTATION, 1))
         pixels = np.empty((image.height, image.width, 3), np.uint8)
         # in strips: converting all at once would hold a large photo four times
         for top in range(0, image.height, _STRIP_PX):
@@ -231,9 +232,11 @@ def _decode_all(path: str | Path) -> Iterator[tuple[float | None, av.VideoFrame]
                 yield _with_seconds(frame, stream.time_base) if packets_have_times else (None, frame)
 
 
-def _with_seconds(frame: av.VideoFrame, time_base: Fraction) -> tuple[float | None, av.VideoFrame]:
+def _with_seconds(frame: av.VideoFrame, time_base: Fraction | None) -> tuple[float | None, av.VideoFrame]:
     """The frame's time on the clock of the stream, and the frame."""
-    return None if frame.pts is None else frame.pts * time_base.numerator / time_base.denominator, frame
+    if frame.pts is None or time_base is None:
+        return None, frame
+    return frame.pts * time_base.numerator / time_base.denominator, frame
 
 
 def _upright(

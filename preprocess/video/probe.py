@@ -111,7 +111,8 @@ def open_video(path: str | Path) -> Iterator[tuple[InputContainer, VideoStream]]
         if container.format.name in _PLAYLISTS:
             raise ProbeError(UNREADABLE, f"is not a video but a list of other files ({container.format.name})")
         stream = container.streams.best("video")
-        if stream is None or Disposition.attached_pic in stream.disposition:  # a song's cover is no video
+        # a song's cover is no video
+        if not isinstance(stream, VideoStream) or Disposition.attached_pic in stream.disposition:
             raise ProbeError(UNREADABLE, f"holds no video stream ({container.format.long_name})")
         if stream.codec_context is None:
             raise ProbeError(UNREADABLE, "no decoder knows the codec of the video stream")
@@ -246,6 +247,7 @@ class _Scan:
     def table(self) -> PacketTable:
         if not any(self._is_shown):
             raise ProbeError(NO_FRAMES, "the video stream holds no frames")
+        assert self._stream.time_base is not None, "a stream with packets has one"
         return PacketTable(
             np.array(self._pts, np.int64),
             np.array(self._dts, np.int64),
@@ -267,7 +269,8 @@ def probe_image(path: str | Path) -> VideoInfo:
         image.load()
         turned = image.getexif().get(EXIF_ORIENTATION, 1) in (5, 6, 7, 8)
         width, height = image.size[::-1] if turned else image.size
-        return VideoInfo(image.format.lower(), height, width, n_frames=1, fps=None, duration_seconds=None)
+        name = (image.format or "").lower()  # Pillow names the format of all that it opens
+        return VideoInfo(name, height, width, n_frames=1, fps=None, duration_seconds=None)
 
 
 @contextlib.contextmanager
