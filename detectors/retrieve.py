@@ -14,6 +14,7 @@ import logging
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import cv2
 import numpy as np
@@ -208,7 +209,7 @@ def retrieve(
     vectors = ImageVectors(features, pretrained=pretrained, device=device)
     query = query_image(image, window, whole=whole, device=device, workers=workers)
     tables = [data / "samples" / f"{dataset}.parquet" for dataset in datasets]
-    reading = {"made_with": str(pretrained), "workers": default_workers(workers, device)}
+    reading: dict[str, Any] = {"made_with": str(pretrained), "workers": default_workers(workers, device)}
     of_store = np.concatenate([store_vectors(table, data, vectors, window, **reading) for table in tables])
     facts = pd.concat([read_table(table, _FACTS).select(_FACTS).to_pandas() for table in tables], ignore_index=True)
     (of_query,) = vectors(to_tensor(query)[None])

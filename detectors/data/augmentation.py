@@ -16,6 +16,7 @@ import argparse
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import TypeVar
 
 import cv2
 import numpy as np
@@ -26,6 +27,9 @@ from preprocess.store.atomic import atomic_path
 from preprocess.store.crop_file import CropReader
 
 Change = Callable[[np.ndarray, np.random.Generator], np.ndarray]
+
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True)
@@ -63,7 +67,7 @@ class Chain:
         return _run(self.pixels, image, rng)
 
 
-def _run(steps: tuple[Step, ...], value, rng: np.random.Generator):
+def _run(steps: tuple[Step, ...], value: T, rng: np.random.Generator) -> T:
     for step in steps:
         if rng.random() < step.probability:
             value = step.change(value, rng)
@@ -119,7 +123,9 @@ def jpeg(image: np.ndarray, quality: int) -> np.ndarray:
     """An RGB uint8 image after JPEG of a quality of 1 to 100, with halved colour planes."""
     # the channel order only matters to the encoder: chroma is subsampled, luma is not
     _, encoded = cv2.imencode(".jpg", cv2.cvtColor(image, cv2.COLOR_RGB2BGR), [cv2.IMWRITE_JPEG_QUALITY, quality])
-    return cv2.cvtColor(cv2.imdecode(encoded, cv2.IMREAD_COLOR), cv2.COLOR_BGR2RGB)
+    decoded = cv2.imdecode(encoded, cv2.IMREAD_COLOR)
+    assert decoded is not None, "OpenCV reads what it wrote"
+    return cv2.cvtColor(decoded, cv2.COLOR_BGR2RGB)
 
 
 def add_noise(image: np.ndarray, sigma: float, rng: np.random.Generator) -> np.ndarray:

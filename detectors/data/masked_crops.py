@@ -74,15 +74,15 @@ class MaskedCrops(Dataset):
         landmarks = np.empty((len(items), *self._landmarks.shape[1:]), np.float32)
         for position, (row, item) in enumerate(zip(rows, items, strict=True)):
             rng = np.random.default_rng([_AUGMENT, self._seed, *item])
-            stored, *place = self._crops.stored(row)
+            stored, box, to_frame = self._crops.stored(row)
             geometry = self._chain.draw_geometry(rng)
-            cut = self._window.cut(stored, *place, geometry=geometry)
+            cut = self._window.cut(stored, box, to_frame, geometry=geometry)
             split_planes(self._chain.augment(cut, rng), images[position].numpy())
             if self._label[row] == 0:
                 mask_known[position] = True  # without reading it: it is zero
-            elif (mask := self._masks.read(row, *place, geometry)) is not None:
+            elif (mask := self._masks.read(row, box, to_frame, geometry)) is not None:
                 masks[position, 0], mask_known[position] = torch.from_numpy(mask), True
-            landmarks[position] = self._window.points(self._landmarks[row], *place, geometry=geometry)
+            landmarks[position] = self._window.points(self._landmarks[row], box, to_frame, geometry=geometry)
         return {
             "image": images,
             "label": torch.from_numpy(self._label[rows].astype(np.int64)),

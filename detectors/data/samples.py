@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -78,7 +79,8 @@ class Samples:
         texts = {name: _text_column(table[name]) for name in _TEXT_COLUMNS}
         label = table["label"].fill_null(UNKNOWN_LABEL).to_numpy()
         numbers = {name: table[name].to_numpy() for name in _NUMBER_COLUMNS}
-        return cls(**texts, **numbers, label=label)
+        columns: dict[str, Any] = {**texts, **numbers}
+        return cls(**columns, label=label)
 
     def __len__(self) -> int:
         return len(self.label)

@@ -57,7 +57,10 @@ def _held_out(samples: Samples, share: float) -> np.ndarray:
 
 def _group_name(samples: Samples, row: int) -> str:
     name = samples.source_group.text(row)
-    return samples.video_id.text(row) if name is None else name
+    if name is None:
+        name = samples.video_id.text(row)
+    assert name is not None, "every video has an id"
+    return name
 
 
 def draw_rows(rows: np.ndarray, items: np.ndarray, count: int | None, seed: int) -> np.ndarray:

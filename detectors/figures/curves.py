@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -150,7 +151,7 @@ def _curves(runs: Sequence[DetectorRun], dataset: str, level: str, curve: Curve)
     return np.array(curves) if curves else np.full((1, len(GRID)), np.nan)
 
 
-def _joined(curves: Sequence[np.ndarray], curve: Curve) -> tuple[np.ndarray, np.ndarray]:
+def _joined(curves: Sequence[np.ndarray] | np.ndarray, curve: Curve) -> tuple[np.ndarray, np.ndarray]:
     """x and y (points, curves) of many curves for one call of `plot`, from the corner on, if there is one."""
     x, y = GRID, np.transpose(curves)
     if curve.start is None:
@@ -159,7 +160,7 @@ def _joined(curves: Sequence[np.ndarray], curve: Curve) -> tuple[np.ndarray, np.
 
 
 def _plot(axes: Axes, curves: np.ndarray, curve: Curve, domain: str, *, color: str) -> Line2D:
-    style = {"linestyle": DOMAIN_LINES[domain], "linewidth": 1.5, "color": color}
+    style: dict[str, Any] = {"linestyle": DOMAIN_LINES[domain], "linewidth": 1.5, "color": color}
     return axes.plot(*_joined([curves.mean(axis=0)], curve), **style)[0]
 
 

@@ -103,7 +103,7 @@ def most_confident(test_set: TestSet, threshold: float, count: int) -> dict[tupl
         towards = -test_set.scores[rows] if as_what == FAKE else test_set.scores[rows]
         rows = rows[np.lexsort([test_set.sample_ids[rows].astype(str), towards])]
         _, first = np.unique(test_set.samples.video_id.codes[rows], return_index=True)
-        chosen[label, as_what] = [_example(test_set, row, threshold) for row in rows[np.sort(first)][:count]]
+        chosen[label, as_what] = [_example(test_set, row, threshold) for row in rows[np.sort(first)][:count].tolist()]
     return chosen
 
 
@@ -115,7 +115,9 @@ def named(test_sets: Sequence[TestSet], sample_ids: Sequence[str], threshold: fl
     """
     found = []
     for sample_id in sample_ids:
-        places = [(test_set, row) for test_set in test_sets for row in np.flatnonzero(test_set.sample_ids == sample_id)]
+        places = [
+            (test_set, int(row)) for test_set in test_sets for row in np.flatnonzero(test_set.sample_ids == sample_id)
+        ]
         if not places:
             there = ", ".join(f"{test_set.name} ({len(test_set.sample_ids)})" for test_set in test_sets)
             raise UserError(
@@ -131,10 +133,10 @@ def _example(test_set: TestSet, row: int, threshold: float) -> Example:
     score = float(test_set.scores[row])
     return Example(
         test_set=test_set,
-        row=int(row),
+        row=row,
         sample_id=str(test_set.sample_ids[row]),
         label=int(test_set.samples.label[row]),
         called=int(score >= threshold),
         score=score,
-        method=test_set.samples.method.text(row),
+        method=test_set.samples.method.text(row) or "",
     )

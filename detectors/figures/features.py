@@ -166,7 +166,8 @@ def _scatter(axes: Axes, positions: np.ndarray, classes: np.ndarray) -> None:
         of_class = classes == name
         colour, marker = _look(name, number, set(classes))
         axes.scatter(
-            *positions[of_class].T,
+            positions[of_class, 0],
+            positions[of_class, 1],
             s=9,
             color=colour,
             marker=marker,

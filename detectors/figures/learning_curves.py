@@ -14,6 +14,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 from matplotlib.figure import Figure
@@ -31,7 +32,7 @@ VALIDATION = {
     for level in LEVELS
 }
 _LINE_STYLES = ("-", DASHED, ":")
-_DOT = {"marker": "o", "markersize": 4.5, "linestyle": "none"}
+_DOT: dict[str, Any] = {"marker": "o", "markersize": 4.5, "linestyle": "none"}
 
 
 @dataclass(frozen=True)

@@ -7,6 +7,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import cast
 
 import cv2
 import lightning as L
@@ -120,7 +121,7 @@ class MapSheets(L.Callback):
         """Draw the sheet of the epoch."""
         if not self._faces or not trainer.is_global_zero:
             return
-        faces, buffer = locate_faces(pl_module.detector, self._faces), io.BytesIO()
+        faces, buffer = locate_faces(cast(Detector, pl_module.detector), self._faces), io.BytesIO()
         with in_style():
             figure = draw_map_sheet(faces, f"epoch {trainer.current_epoch}")
             figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -167,11 +168,11 @@ def _chosen_faces(samples: Samples, data: Path, window: CropWindow) -> list[tupl
     """Image, mask and title of the faces of the sheets; none where there are no masks."""
     _, firsts = np.unique(samples.video_id.codes, return_index=True)
     firsts = np.sort(firsts)
-    chosen = []
+    chosen: list[tuple[np.ndarray, np.ndarray, str]] = []
     for label, count in ((1, N_FAKES), (0, N_REALS)):
         rows = firsts[samples.label[firsts] == label]
-        rows = _in_turn(rows, np.array(samples.method.names)[samples.method.codes[rows]])
-        chosen += itertools.islice(_faces_with_masks(rows, samples, data, window), count)
+        in_turn = _in_turn(rows, np.array(samples.method.names)[samples.method.codes[rows]])
+        chosen += itertools.islice(_faces_with_masks(in_turn, samples, data, window), count)
     return chosen
 
 
@@ -181,10 +182,10 @@ def _faces_with_masks(
     crops, masks = CropStore(data / "crops", samples, window), MaskStore(data / "masks", samples, window)
     for row in rows:
         if (data / "masks" / samples.crops_file(row)).is_file():
-            stored, *place = crops.stored(row)
-            mask = masks.read(row, *place)
+            stored, box, to_frame = crops.stored(row)
+            mask = masks.read(row, box, to_frame)
             if mask is not None:
-                yield window.cut(stored, *place), mask, samples.method.text(row)
+                yield window.cut(stored, box, to_frame), mask, samples.method.text(row) or ""
 
 
 def _in_turn(rows: np.ndarray, kinds: np.ndarray) -> list[int]:

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import matplotlib
 from matplotlib.axes import Axes
@@ -53,7 +53,8 @@ T = TypeVar("T")
 
 def in_style() -> AbstractContextManager[None]:
     """What is drawn and saved within it has the style of the project, whatever the user's settings."""
-    return matplotlib.rc_context({**matplotlib.rcParamsDefault, **STYLE})
+    parameters: dict[Any, Any] = {**matplotlib.rcParamsDefault, **STYLE}
+    return matplotlib.rc_context(parameters)
 
 
 def write_figure(path: str | Path, draw: Callable[[], Figure]) -> list[Path]:

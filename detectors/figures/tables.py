@@ -118,7 +118,7 @@ def _cell(value: object) -> str:
     return f"{value:,}" if isinstance(value, int) and not isinstance(value, bool) else str(value)
 
 
-def _row(tag: str, cells, is_text: list[bool]) -> str:
+def _row(tag: str, cells: Iterable[str], is_text: list[bool]) -> str:
     parts = []
     for cell, text in zip(cells, is_text, strict=True):
         kind = ' class="text"' if text else ""

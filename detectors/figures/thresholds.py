@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -40,8 +41,9 @@ def draw_scores(runs: Sequence[DetectorRun], table: pd.DataFrame) -> Figure:
         for label, name, colour in ((0, "real", REAL_COLOUR), (1, "fake", FAKE_COLOUR)):
             scores = videos.loc[videos["label"] == label, "score"]
             if len(scores):
-                style = {"bins": N_BINS, "range": (0, 1), "weights": np.full(len(scores), 100 / len(scores))}
-                _, _, filled = axes.hist(scores, histtype="stepfilled", color=colour, alpha=0.45, **style)
+                weights = np.full(len(scores), 100 / len(scores))
+                style: dict[str, Any] = {"bins": N_BINS, "range": (0, 1), "weights": weights}
+                filled: Any = axes.hist(scores, histtype="stepfilled", color=colour, alpha=0.45, **style)[2]
                 axes.hist(scores, histtype="step", color=colour, linewidth=1.1, **style)
                 handles[name] = filled[0]
         _tell_of_none(axes, videos)

@@ -24,6 +24,7 @@ from preprocess.running.cli import progress
 from preprocess.running.workers import map_videos
 from preprocess.store.atomic import atomic_path
 from preprocess.video.decode import read_frames, read_image
+from preprocess.video.outcomes import UNDECODED
 from preprocess.video.probe import ProbeError, frame_times
 
 log = logging.getLogger("detectors")
@@ -123,6 +124,8 @@ def write_annotated_video(source: Path, tracks: Sequence[DrawnTrack], output: Pa
             last_pts = max(last_pts + 1, round((times[index] - times[0]) * _TICKS_PER_SECOND))
             encoded.pts, encoded.time_base = last_pts, stream.codec_context.time_base
             container.mux(stream.encode(encoded))
+        if stream is None:
+            raise ProbeError(UNDECODED, "no frame decodes")
         container.mux(stream.encode())
 
 
@@ -140,7 +143,7 @@ def _label(text: str, colour: tuple[int, int, int], letter_px: int) -> np.ndarra
     # matplotlib brings the font
     font = ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts/ttf/DejaVuSans.ttf", letter_px)
     pad = max(2, letter_px // 4)
-    left, top, right, bottom = font.getbbox(text)
+    left, top, right, bottom = (int(side) for side in font.getbbox(text))
     label = Image.new("RGB", (right - left + 2 * pad, bottom - top + 2 * pad), colour)
     # black or white, whichever is farther from the background's luma (Rec. 601)
     luma = np.dot(colour, (0.299, 0.587, 0.114))

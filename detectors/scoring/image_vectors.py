@@ -72,7 +72,7 @@ def corner_descriptors(grey: np.ndarray, max_corners: int) -> np.ndarray:
     if corners is None:
         return np.empty((0, 128), np.float32)
     points = [cv2.KeyPoint(float(x), float(y), _CORNER_SIZE_PX, 0) for x, y in corners[:, 0]]
-    _, descriptors = cv2.SIFT_create().compute(grey, points)
+    _, descriptors = cv2.SIFT.create().compute(grey, points)
     return descriptors / np.maximum(np.linalg.norm(descriptors, axis=1, keepdims=True), 1e-6)
 
 

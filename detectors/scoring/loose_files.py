@@ -11,6 +11,7 @@ import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -127,7 +128,7 @@ def find_faces(
             enumerate(files), progress(measured, total=len(files), description="open files", unit="file"), strict=True
         )
     ]
-    reading = {"workers": workers, "video_seconds": video_seconds}
+    reading: dict[str, Any] = {"workers": workers, "video_seconds": video_seconds}
     frames = sample_shard(videos, _ROOT, settings.frames, **reading)
     face_rows = track_shard(videos, frames, _ROOT, settings.faces, device=device, **reading)
     crops_file = folder / "crops" / DATASET / f"{SHARD}.h5"

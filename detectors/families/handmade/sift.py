@@ -55,7 +55,7 @@ def keypoint_descriptors(grey: np.ndarray, max_keypoints: int, min_contrast: flo
     Where several have the same contrast as the last one, all of them are taken.
     """
     # a detector object holds buffers of its own, which threads cannot share
-    finder = cv2.SIFT_create(nfeatures=max_keypoints, contrastThreshold=min_contrast)
+    finder = cv2.SIFT.create(nfeatures=max_keypoints, contrastThreshold=min_contrast)
     _, descriptors = finder.detectAndCompute(grey, None)
     if descriptors is None:
         return np.empty((0, _LENGTH), np.float32)
