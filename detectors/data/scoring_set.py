@@ -30,6 +30,10 @@ class ScoringSet(Dataset):
     crops_per_item: int
     store: CropStore
 
+    def __len__(self) -> int:
+        """Number of items."""
+        raise NotImplementedError
+
     def batches(self, n_crops: int, *, workers: int, device: str, description: str) -> Iterator[Tensor]:
         """The images of all items in their order, a batch at a time, as uint8 on a device.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import torch
 from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
@@ -55,10 +55,13 @@ class Classifier(NetworkDetector):
 
     Settings: ClassVar[type[NetworkSettings]] = ClassifierSettings
     settings: ClassifierSettings
+    mean: Tensor
+    std: Tensor
 
     def __init__(self, settings: ClassifierSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__(settings, methods, prediction_only=prediction_only)
-        self.network = self.make_network()
+        # a ClassificationNetwork, unless a family makes a network of its own
+        self.network: Any = self.make_network()
         imagenet = settings.normalisation == "imagenet"
         for name, values in (("mean", IMAGENET_DEFAULT_MEAN), ("std", IMAGENET_DEFAULT_STD)):
             channels = torch.tensor(values if imagenet else (0.5,) * 3).view(1, 3, 1, 1)

@@ -52,6 +52,7 @@ class MetricLearner(Classifier):
 
     Settings: ClassVar[type[NetworkSettings]] = MetricLearningSettings
     settings: MetricLearningSettings
+    classifier_learns: Tensor
 
     def __init__(self, settings: MetricLearningSettings, methods: list[str], *, prediction_only: bool = False):
         super().__init__(settings, methods, prediction_only=prediction_only)

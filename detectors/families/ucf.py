@@ -142,6 +142,7 @@ class Ucf(NetworkDetector):
         common = features.common
         if self.training and torch.rand(()) < self.settings.permute_probability:
             common = common[permutation_within_halves(len(common)).to(common.device)]
+        assert features.specific is not None, "what trains has all branches"
         style = self.decoder.style_maps(torch.cat([features.specific, common], dim=1))
         partner = [swap_halves(style_map) for style_map in style]
         # each mean runs over both halves, which are of one size: twice it is the sum of the halves' means

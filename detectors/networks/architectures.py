@@ -12,7 +12,9 @@ Importing this module registers them. Which weights there are: `WEIGHTS_OF`, and
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import timm
 import torch
@@ -68,8 +70,8 @@ class AttentionGate(nn.Module):
     def __init__(self, channels: int):
         super().__init__()
         self.conv = nn.Conv2d(channels, 1, 1)
-        nn.init.zeros_(self.conv.weight)
-        nn.init.zeros_(self.conv.bias)
+        for parameter in self.conv.parameters():
+            nn.init.zeros_(parameter)
 
     def map(self, features: Tensor) -> Tensor:
         """(N, 1, h, w), from 0 to 1."""
@@ -99,7 +101,7 @@ def attention_map(network: nn.Module, images: Tensor) -> Tensor:
     gates = [module for module in network.modules() if isinstance(module, AttentionGate)]
     if not gates:
         raise ValueError("the network has no attention gate; efficientnet_autoatt_b4 has one")
-    seen = []
+    seen: list[Tensor] = []
     hook = gates[0].register_forward_pre_hook(lambda gate, inputs: seen.append(gate.map(inputs[0])))
     try:
         network(images)
@@ -109,34 +111,34 @@ def attention_map(network: nn.Module, images: Tensor) -> Tensor:
 
 
 @register_model
-def xception_midway(pretrained: bool = False, **kwargs) -> nn.Module:
+def xception_midway(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """See the module. There are no weights."""
     return _build_xception(_midway, "xception_midway", pretrained, **kwargs)
 
 
 @register_model
-def xception_light(pretrained: bool = False, **kwargs) -> nn.Module:
+def xception_light(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """See the module. The weights are Xception's, less those of the four blocks."""
     return _build_xception(_light, "xception_light", pretrained, pretrained_filter_fn=_of_light, **kwargs)
 
 
 @register_model
-def efficientnet_autoatt_b4(pretrained: bool = False, **kwargs) -> nn.Module:
+def efficientnet_autoatt_b4(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """See the module. The weights are EfficientNet-B4's."""
     return _build_attentive("efficientnet_autoatt_b4", pretrained, **kwargs)
 
 
 @register_model
-def efficientnet_autoatt_b0(pretrained: bool = False, **kwargs) -> nn.Module:
+def efficientnet_autoatt_b0(pretrained: bool = False, **kwargs: Any) -> nn.Module:
     """The same with EfficientNet-B0, where the gate reads 40 channels."""
     return _build_attentive("efficientnet_autoatt_b0", pretrained, **kwargs)
 
 
-def _build_xception(create, variant: str, pretrained: bool, **kwargs) -> nn.Module:
+def _build_xception(create: Callable[..., nn.Module], variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     return build_model_with_cfg(create, variant, pretrained, feature_cfg={"feature_cls": "hook"}, **kwargs)
 
 
-def _midway(**kwargs) -> Xception:
+def _midway(**kwargs: Any) -> Xception:
     model = Xception(**kwargs)
     for name in _MIDDLE_BLOCKS:
         block = getattr(model, name)
@@ -149,13 +151,13 @@ def _midway(**kwargs) -> Xception:
     return model
 
 
-def _conv(channels: int, **options: int) -> nn.Conv2d:
+def _conv(channels: int, **options: Any) -> nn.Conv2d:
     conv = nn.Conv2d(channels, channels, bias=False, **options)
     nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")  # as timm's Xception
     return conv
 
 
-def _light(**kwargs) -> Xception:
+def _light(**kwargs: Any) -> Xception:
     model = Xception(**kwargs)
     for name in _BLOCKS_OF_LIGHT:
         setattr(model, name, nn.Identity())
@@ -167,7 +169,7 @@ def _of_light(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tens
     return {key: value for key, value in state_dict.items() if key.split(".")[0] not in _BLOCKS_OF_LIGHT}
 
 
-def _build_attentive(variant: str, pretrained: bool, **kwargs) -> nn.Module:
+def _build_attentive(variant: str, pretrained: bool, **kwargs: Any) -> nn.Module:
     return build_model_with_cfg(
         partial(_attentive, WEIGHTS_OF[variant]),
         variant,
@@ -178,14 +180,14 @@ def _build_attentive(variant: str, pretrained: bool, **kwargs) -> nn.Module:
     )
 
 
-def _attentive(efficientnet: str, **kwargs) -> nn.Module:
+def _attentive(efficientnet: str, **kwargs: Any) -> nn.Module:
     model = timm.create_model(efficientnet, pretrained=False, **kwargs)
     (channels,) = (info["num_chs"] for info in model.feature_info if info["stage"] == _ATTENTION_STAGE + 1)
     model.blocks[_ATTENTION_STAGE].append(AttentionGate(channels))
     return model
 
 
-def _with_gate(state_dict: dict[str, Tensor], model: nn.Module) -> dict[str, Tensor]:
+def _with_gate(state_dict: dict[str, Tensor], model: Any) -> dict[str, Tensor]:
     """Weights of an EfficientNet, or of the attentive one, with the gate as it starts where they have none."""
     stage = model.blocks[_ATTENTION_STAGE]
     prefix = f"blocks.{_ATTENTION_STAGE}.{len(stage) - 1}."

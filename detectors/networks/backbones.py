@@ -10,6 +10,7 @@ import socket
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import Any
 from urllib.parse import urlparse
 from urllib.request import getproxies
 
@@ -41,6 +42,9 @@ class Backbone(nn.Module):
         UserError: An unknown name, a stride that the model does not have, or weights that cannot be had.
     """
 
+    body: Any  # a model of timm
+    channels: int
+
     def __init__(self, name: str, *, pretrained: bool | str, stride: int):
         super().__init__()
         self.stride = stride
@@ -70,6 +74,9 @@ class VectorNetwork(nn.Module):
     Raises:
         UserError: As for `Backbone`.
     """
+
+    body: Any  # a model of timm, or a Backbone
+    channels: int
 
     def __init__(self, name: str, *, pretrained: bool | str, stride: int):
         super().__init__()
@@ -148,8 +155,8 @@ def _feature_index(name: str, stride: int) -> int:
     return strides.index(stride)
 
 
-def _create(name: str, index: int, source: dict | None) -> nn.Module:
-    options = {
+def _create(name: str, index: int, source: dict | None) -> Any:
+    options: dict[str, Any] = {
         "features_only": True,
         "out_indices": (index,),
         "pretrained": source is not None,
@@ -162,10 +169,10 @@ def _create(name: str, index: int, source: dict | None) -> nn.Module:
     return model
 
 
-def whole_model(name: str, pretrained: bool | str) -> nn.Module:
+def whole_model(name: str, pretrained: bool | str) -> Any:
     """The model without its last layer: images to vectors."""
 
-    def create(source: dict | None) -> nn.Module:
+    def create(source: dict | None) -> Any:
         return timm.create_model(
             name, num_classes=0, pretrained=source is not None, pretrained_cfg_overlay=source or {}
         )
@@ -173,7 +180,7 @@ def whole_model(name: str, pretrained: bool | str) -> nn.Module:
     return create_pretrained(name, pretrained, create)
 
 
-def create_pretrained(name: str, pretrained: bool | str, create: Callable[[dict | None], nn.Module]) -> nn.Module:
+def create_pretrained(name: str, pretrained: bool | str, create: Callable[[dict | None], Any]) -> Any:
     """A model from `create`, which takes what to tell timm about the place of the weights, or None for random ones.
 
     Raises:
@@ -208,7 +215,7 @@ def _weights(name: str, pretrained: bool | str) -> dict:
     cached = _cached_file(config)
     if cached:
         return {"file": str(cached)}
-    host = urlparse(huggingface_hub.constants.ENDPOINT if config.hf_hub_id else config.url).hostname
+    host = urlparse(huggingface_hub.constants.ENDPOINT if config.hf_hub_id else config.url).hostname or ""
     # timm's downloader repeats for a minute before it gives up; behind a proxy only it can tell
     if not getproxies() and not _reachable(host):
         raise UserError(_no_weights(name, f"{host} cannot be reached"))

@@ -7,6 +7,7 @@ import math
 import time
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -65,7 +66,7 @@ class TrainingModule(L.LightningModule):
         self._epoch_begin = 0.0
         self._val_metrics: dict[str, float] = {}
 
-    def configure_optimizers(self) -> dict:
+    def configure_optimizers(self) -> Any:
         optimizer = self.detector.optimizer()
         factor = partial(learning_rate_factor, self.detector.settings)
         return {"optimizer": optimizer, "lr_scheduler": torch.optim.lr_scheduler.LambdaLR(optimizer, factor)}
@@ -98,7 +99,9 @@ class TrainingModule(L.LightningModule):
         self._scores.append(self.detector.score(batch["image"]))
 
     def on_validation_epoch_end(self) -> None:
-        gathered = self.all_gather(torch.cat(self._scores).float()).reshape(-1, len(self.val_sampler))
+        gathered = self.all_gather(torch.cat(self._scores).float())
+        assert isinstance(gathered, Tensor), "of a tensor come tensors"
+        gathered = gathered.reshape(-1, len(self.val_sampler))
         self._val_scores = self.val_sampler.joined(gathered).cpu().numpy()[self.val_set.item_of_sample]
         self._val_metrics = validation_metrics(self._val_samples, self._val_scores, self.detector.aggregation)
         self.log_dict(self._val_metrics)
@@ -136,7 +139,7 @@ def validation_metrics(samples: Samples, scores: np.ndarray, aggregation: str) -
     """
     columns = {"video_id": samples.video_id.codes, "frame_index": samples.frame_index}
     frames = pd.DataFrame({**columns, "label": samples.label, "score": scores})
-    metrics = {}
+    metrics: dict[str, float] = {}
     for level, table in (("frame", frames), ("video", video_scores(frames, aggregation))):
         values = detection_metrics(table["label"], table["score"], threshold=math.nan)
         metrics |= {f"val/{level}_{name}": values[name] for name in ("auc", "ap", "eer", "log_loss")}
@@ -151,7 +154,7 @@ class ProgressLines(L.Callback):
         self._last = time.monotonic()
 
     def on_train_batch_end(
-        self, trainer: L.Trainer, pl_module: TrainingModule, outputs: dict, batch: dict, batch_idx: int
+        self, trainer: L.Trainer, pl_module: L.LightningModule, outputs: Any, batch: Any, batch_idx: int
     ) -> None:
         now = time.monotonic()
         if now - self._last >= _LOG_INTERVAL_SECONDS:

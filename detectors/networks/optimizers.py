@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from typing import Any
 
 import torch
 from torch import nn
@@ -14,7 +15,7 @@ from detectors.networks.sam import Sam
 
 def make_optimizer(parameters: Iterable[nn.Parameter], settings: NetworkSettings) -> torch.optim.Optimizer:
     """The optimiser that `settings.optimizer` names."""
-    rates = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
+    rates: dict[str, Any] = {"lr": settings.learning_rate, "weight_decay": settings.weight_decay}
     if settings.optimizer == "adam":
         return torch.optim.Adam(parameters, **rates)
     if settings.optimizer == "adamw":

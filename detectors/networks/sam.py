@@ -7,6 +7,7 @@ written from the paper.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -45,7 +46,7 @@ class Sam(torch.optim.Optimizer):
         base: type[torch.optim.Optimizer] = torch.optim.SGD,
         *,
         radius: float = 0.05,
-        **base_options: float | bool,
+        **base_options: Any,
     ):
         if radius < 0:
             raise ValueError(f"a radius is not negative, found {radius}")
@@ -53,7 +54,7 @@ class Sam(torch.optim.Optimizer):
         self.climbed = False
         super().__init__(self.base.param_groups, {**self.base.defaults, "radius": radius})
 
-    def step(self, closure: Callable[[], Tensor]) -> Tensor:
+    def step(self, closure: Callable[[], Tensor]) -> Tensor:  # type: ignore[override]  # it cannot do without one
         """One step.
 
         Args:

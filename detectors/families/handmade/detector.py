@@ -11,7 +11,7 @@ from abc import abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import ClassVar
+from typing import Any, ClassVar
 
 import numpy as np
 import pandas as pd
@@ -115,7 +115,7 @@ class HandmadeDetector(Detector):
             seed=training.seed,
             threads=self.settings.cpu_threads,
         )
-        reading = {"workers": training.workers, "device": training.device, "batch_size": _BATCH}
+        reading: dict[str, Any] = {"workers": training.workers, "device": training.device, "batch_size": _BATCH}
         val_scores = predict_samples(self.eval(), training.val, training.data, **reading)
         self.cpu()
         best = validation_metrics(training.val, val_scores, self.aggregation) if len(training.val) else {}
@@ -132,7 +132,11 @@ class HandmadeDetector(Detector):
 
     def _described(self, drawn: Samples, data: Path, training: Training) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         self.to(training.device)
-        reading = {"workers": training.workers, "device": training.device, "description": "describe faces"}
+        reading: dict[str, Any] = {
+            "workers": training.workers,
+            "device": training.device,
+            "description": "describe faces",
+        }
         first = 0
         for images in self.scoring_set(drawn, data).batches(_BATCH, **reading):
             vectors, image = self.describe(images)

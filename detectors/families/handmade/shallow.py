@@ -51,13 +51,16 @@ class TensorState(nn.Module):
     def _load_from_state_dict(self, state_dict: dict, prefix: str, *args: object) -> None:
         for name, old in list(self._buffers.items()):
             loaded = state_dict.get(prefix + name)
-            if loaded is not None:
+            if loaded is not None and old is not None:
                 setattr(self, name, torch.empty(loaded.shape, dtype=old.dtype, device=old.device))
         super()._load_from_state_dict(state_dict, prefix, *args)
 
 
 class Logistic(TensorState):
     """Logistic regression: the logistic function of a weighted sum."""
+
+    weight: Tensor
+    bias: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -78,6 +81,13 @@ class KernelMachine(TensorState):
     Platt's method: that function is fitted to decisions on vectors which the machine has not seen, in folds that keep
     source groups together.
     """
+
+    support: Tensor
+    dual: Tensor
+    intercept: Tensor
+    gamma: Tensor
+    slope: Tensor
+    offset: Tensor
 
     def __init__(self) -> None:
         super().__init__()
@@ -130,6 +140,15 @@ class Trees(TensorState):
     Args:
         kind: `random_forest` (leaves are shares of fakes; no link), `gradient_boosting` or `adaboost` (logistic).
     """
+
+    feature: Tensor
+    threshold: Tensor
+    left: Tensor
+    right: Tensor
+    value: Tensor
+    root: Tensor
+    depth: Tensor
+    bias: Tensor
 
     def __init__(self, kind: str) -> None:
         super().__init__()
@@ -210,12 +229,20 @@ class ShallowClassifier(TensorState):
         kind: One of `CLASSIFIERS`.
     """
 
+    mean: Tensor
+    components: Tensor
+
     def __init__(self, kind: str):
         super().__init__()
         self.register_buffer("mean", torch.empty(0))  # (D,)
         self.register_buffer("components", torch.empty(0, 0))  # (K, D), the features' deviations in them
-        classes = {SVM: KernelMachine, LOGISTIC: Logistic}
-        self.machine = classes[kind]() if kind in classes else Trees(kind)
+        self.machine: KernelMachine | Logistic | Trees
+        if kind == SVM:
+            self.machine = KernelMachine()
+        elif kind == LOGISTIC:
+            self.machine = Logistic()
+        else:
+            self.machine = Trees(kind)
 
     def fit(
         self,

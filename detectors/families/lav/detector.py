@@ -180,7 +180,11 @@ class TwoStreamNetwork(nn.Module):
             locate: Whether to go through the location branch.
         """
         colour_maps, noise_maps = self._maps(images, locate)
-        return self.head(noise_maps), self.locator(colour_maps) if locate else None
+        patches = None
+        if locate:
+            assert self.locator is not None, "a network without location branch is asked for locations"
+            patches = self.locator(colour_maps)
+        return self.head(noise_maps), patches
 
     def vectors(self, images: Tensor) -> Tensor:
         """(N, any): what the head's last layer reads."""
@@ -273,7 +277,8 @@ class PatchFusion(nn.Module):
 
     def forward(self, maps: list[Tensor]) -> Patches:
         """Patches (h, w) as in the last map but one, from the maps of all stages."""
-        height, width = grid = maps[-2].shape[-2:]
+        height, width = maps[-2].shape[-2:]
+        grid = (height, width)
         *shallow, deepest = (narrow(stage_map) for narrow, stage_map in zip(self.narrow, maps, strict=True))
         deepest = resample(deepest, grid)
         fused = [deepest]
@@ -310,7 +315,8 @@ class Head(nn.Module):
 
     def vectors(self, maps: list[Tensor]) -> Tensor:
         """(N, any): what the last layer reads, without dropout."""
-        size = maps[-1].shape[-2:]
+        height, width = maps[-1].shape[-2:]
+        size = (height, width)
         *shallow, deepest = (
             narrow(resample(stage_map, size)) for narrow, stage_map in zip(self.narrow, maps, strict=True)
         )

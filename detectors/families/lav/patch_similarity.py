@@ -58,6 +58,9 @@ class PatchSimilarity(nn.Module):
         momentum: Share of a mean that a new batch leaves as it was.
     """
 
+    means: Tensor
+    is_known: Tensor
+
     def __init__(self, channels: int, momentum: float):
         super().__init__()
         self._momentum = momentum

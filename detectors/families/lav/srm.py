@@ -61,6 +61,8 @@ class SrmFilter(nn.Module):
     ±`TRUNCATION`. Beyond its edge the image goes on as its outermost pixels: an even image gives zero everywhere.
     """
 
+    kernels: Tensor
+
     def __init__(self) -> None:
         super().__init__()
         kernels = srm_kernels()[:, None].expand(-1, 3, -1, -1)

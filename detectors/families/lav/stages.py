@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import re
+from typing import Any
 
 import timm
 from timm.models import FeatureDictNet
@@ -81,16 +82,20 @@ def _feature_stages(name: str, pretrained: bool | str, n_stages: int) -> tuple[l
         )
 
     model = create_pretrained(name, pretrained, create)
-    stages: list[nn.Sequential] = [nn.Sequential()]
+    stages: list[list[nn.Module]] = [[]]
     for key, module in model.items():
         stages[-1].append(module)
         if key in model.return_layers:
-            stages.append(nn.Sequential())
-    return stages[:n_stages], model.feature_info.channels(), model.feature_info.reduction()
+            stages.append([])
+    return (
+        [nn.Sequential(*stage) for stage in stages[:n_stages]],
+        model.feature_info.channels(),
+        model.feature_info.reduction(),
+    )
 
 
 def _xception_stages(model: Xception) -> tuple[list[nn.Module], list[int], list[int]]:
-    blocks = {key: module for key, module in model.named_children() if re.fullmatch(r"block\d+", key)}
+    blocks: dict[str, Any] = {key: module for key, module in model.named_children() if re.fullmatch(r"block\d+", key)}
     entry, middle, last = list(blocks.values())[:3], list(blocks.values())[3:-1], list(blocks.values())[-1]
     middle = [block for block in middle if not isinstance(block, nn.Identity)]  # Light Xception's absent ones
     half = len(middle) // 2
@@ -106,6 +111,5 @@ def _efficientnet_stages(model: EfficientNet | MobileNetV3) -> tuple[list[nn.Mod
     ends = [info["stage"] for info in infos]
     parts = [list(model.blocks[begin:end]) for begin, end in itertools.pairwise([0, *ends])]
     parts[0] = [model.conv_stem, model.bn1, *parts[0]]  # the activation is part of bn1
-    return [nn.Sequential(*part) for part in parts], *(
-        [info[key] for info in infos] for key in ("num_chs", "reduction")
-    )
+    channels, strides = ([info[key] for info in infos] for key in ("num_chs", "reduction"))
+    return [nn.Sequential(*part) for part in parts], channels, strides
