@@ -39,7 +39,7 @@ class Backbone(nn.Module):
         stride: As given.
 
     Raises:
-        UserError: An unknown name, a stride that the model does not have, or weights that cannot be had.
+        UserError: An unknown name, a stride that the model does not have, or weights that cannot be loaded.
     """
 
     body: Any  # a model of timm
@@ -184,7 +184,7 @@ def create_pretrained(name: str, pretrained: bool | str, create: Callable[[dict 
     """A model from `create`, which takes what to tell timm about the place of the weights, or None for random ones.
 
     Raises:
-        UserError: The weights cannot be had, or are of another model.
+        UserError: The weights cannot be loaded, or are of another model.
     """
     if not pretrained:
         return create(None)

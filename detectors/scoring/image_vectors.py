@@ -33,7 +33,7 @@ class ImageVectors:
         device: For a network.
 
     Raises:
-        UserError: No such network, or its weights cannot be had.
+        UserError: No such network, or its weights cannot be loaded.
     """
 
     def __init__(self, features: str, *, pretrained: bool | str = True, device: str = "cpu"):

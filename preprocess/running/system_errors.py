@@ -87,7 +87,7 @@ def shell_prefix(programs: str | None, modules: str) -> str:
 
 
 if __name__ == "__main__":
-    print(f"error: the job was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}", file=sys.stderr)
+    print(f"error: the job was killed (signal 9), mostly because memory ran out: {OUT_OF_MEMORY}", file=sys.stderr)
 
 
 def brief(error: BaseException) -> str:

@@ -64,7 +64,7 @@ def map_videos(
         the results that came, when the function does, the time is over or the worker crashes.
 
     Raises:
-        UserError: A worker was killed from outside, most often for want of memory, or found none.
+        UserError: A worker was killed from outside, most often because memory ran out, or it got no memory.
         RuntimeError: The function failed with something else; the message holds the worker's traceback.
     """
     _context.set_forkserver_preload(["preprocess.running.workers", *preload])
@@ -217,7 +217,7 @@ class _Worker:
         code = self._process.exitcode
         assert code is not None, "the process has been waited for"
         if code == -signal.SIGKILL:
-            return UserError(f"a worker process was killed (signal 9), most often for want of memory: {OUT_OF_MEMORY}")
+            return UserError(f"a worker process was killed (signal 9), mostly because memory ran out: {OUT_OF_MEMORY}")
         cause = signal.Signals(-code).name if code < 0 else f"exit code {code}"
         return ProbeError(UNREADABLE, f"reading it crashed the decoder ({cause})")
 

@@ -13,7 +13,7 @@ UNLABELLED = "unlabelled"  # the folder holds it, but nothing says whether it is
 # of a video, set by `index`, or of a face, set by `faces`
 UNUSED = "unused"  # there, but left out by a setting (splits, downsample_fakes, faces_per_video)
 # of a video or frame, set by `frames`, `faces`, `crops`
-NO_FRAMES = "no_frames"  # opens, but not one frame can be had
+NO_FRAMES = "no_frames"  # opens, but contains no frames
 UNDECODED = "undecoded"  # the frame was sampled but did not decode (a file shorter than it says)
 NO_FACE = "no_face"
 # of a crop, set by `landmarks`

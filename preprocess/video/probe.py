@@ -1,6 +1,6 @@
 """What a file really holds: its frames and their times counted from the packets, its display-oriented size.
 
-Headers of collected videos are often wrong (98 frames stated, 95 to be had) or say nothing (mkv), so the
+Headers of collected videos are often wrong (98 frames stated, 95 contained) or say nothing (mkv), so the
 packets are the reference. Only the first frame is ever decoded.
 
 A frame is a packet with data that the container does not mark as cut away by an edit list. A packet that is
@@ -57,7 +57,7 @@ NO_TICKS = -(2**63)
 
 
 class ProbeError(Exception):
-    """A file from which no frame can be had.
+    """A file from which no frame can be read.
 
     Attributes:
         status: `unreadable` or `no_frames` (`preprocess.store.schemas`).
@@ -126,7 +126,7 @@ def probe_video(path: str | Path) -> VideoInfo:
     """Count a video's frames and measure its size, decoding its first frame only.
 
     Raises:
-        ProbeError: `unreadable` as `open_video`; `no_frames`: it opens, but no frame can be had.
+        ProbeError: `unreadable` as `open_video`; `no_frames`: it opens, but contains no frames.
     """
     with open_video(path) as (container, stream):
         frame = None

@@ -185,7 +185,7 @@ def test_a_killed_job_is_told_and_the_other_shards_go_on(finished, run):
     kill_stage(run, "--output data/frames/c/0000.parquet", process)
     printed, _ = process.communicate(timeout=300)
     assert process.returncode == 1
-    assert "error: the job was killed (signal 9), most often for want of memory: give the job more memory" in printed
+    assert "error: the job was killed (signal 9), mostly because memory ran out: give the job more memory" in printed
     assert printed.count("the job was killed") == 1
     assert not (run / targets[0]).exists()
     assert (run / targets[1]).read_bytes() == (finished.folder / targets[1]).read_bytes()
