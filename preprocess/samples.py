@@ -179,29 +179,9 @@ def ledger_rows(
     ledger = []
     for video in videos:
         key = video["video_id"]
-        stage, status, message = None, OK, ""
-        lost_frames = faces.frames_undecoded[key]
-        if video["status"] != OK:
-            stage, status, message = "index", video["status"], video["message"]
-        elif key in frame_failure:
-            stage, status, message = "frames", frame_failure[key]["status"], frame_failure[key]["message"]
-        elif lost_frames and lost_frames == n_sampled[key]:
-            stage, status, message = "faces", UNDECODED, faces.message[key]
-        elif not faces.tracks[key]:
-            stage, status = "faces", NO_FACE
-            message = f"no face in {n_sampled[key] - lost_frames} decoded frames"
-            if faces.boxes_dropped[key]:
-                message += f"; {faces.boxes_dropped[key]} boxes were dropped, such as: {faces.drop_message[key]}"
-        elif not n_crops[key]:
-            stage, status, message = "crops", UNDECODED, f"none of {n_lost_crops[key]} faces could be cut"
-        elif lost_frames:
-            stage, status = "faces", PARTIAL
-            message = f"{lost_frames} of {n_sampled[key]} sampled frames did not decode"
-        elif n_lost_crops[key]:
-            stage, status = "crops", PARTIAL
-            message = f"{n_lost_crops[key]} faces lie in frames that did not decode"
-        elif video["message"]:
-            stage, status, message = "index", PARTIAL, video["message"]
+        stage, status, message = _outcome(
+            video, frame_failure.get(key), faces, n_sampled[key], n_crops=n_crops[key], n_lost_crops=n_lost_crops[key]
+        )
         ledger.append(
             {
                 **{name: video[name] for name in LEDGER.names if name in video},
@@ -217,6 +197,35 @@ def ledger_rows(
             }
         )
     return ledger
+
+
+def _outcome(
+    video: dict, frame_failure: dict | None, faces: FaceCounts, n_sampled: int, *, n_crops: int, n_lost_crops: int
+) -> tuple[str | None, str, str]:
+    """What became of a video: the first stage that lost it or some of its frames, its status, and why."""
+    key = video["video_id"]
+    n_undecoded = faces.frames_undecoded[key]
+    if video["status"] != OK:
+        return "index", video["status"], video["message"]
+    if frame_failure is not None:
+        return "frames", frame_failure["status"], frame_failure["message"]
+    if n_undecoded and n_undecoded == n_sampled:
+        return "faces", UNDECODED, faces.message[key]
+    if not faces.tracks[key]:
+        message = f"no face in {n_sampled - n_undecoded} decoded frames"
+        if faces.boxes_dropped[key]:
+            message += f"; {faces.boxes_dropped[key]} boxes were dropped, such as: {faces.drop_message[key]}"
+        return "faces", NO_FACE, message
+    if not n_crops:
+        return "crops", UNDECODED, f"none of {n_lost_crops} faces could be cut"
+    # some of its frames, or of its faces, are there
+    if n_undecoded:
+        return "faces", PARTIAL, f"{n_undecoded} of {n_sampled} sampled frames did not decode"
+    if n_lost_crops:
+        return "crops", PARTIAL, f"{n_lost_crops} faces lie in frames that did not decode"
+    if video["message"]:
+        return "index", PARTIAL, video["message"]
+    return None, OK, ""
 
 
 def collect_dataset(data: Path, dataset: str, n_shards: int) -> tuple[pa.Table, list[dict]]:
