@@ -1,4 +1,4 @@
-"""Faces in frames: finding them, linking them into face tracks, their margins, their landmarks.
+"""Faces in frames: finding them, linking them into face tracks; their margins, landmarks and masks.
 
 May import: `running`, `video`.
 """

@@ -14,7 +14,7 @@ from preprocess.face.appearance import colours_in_common
 class TrackingLimits:
     """What a face, a person or a scene may do and still be the same. Lengths are in sides of the face box.
 
-    The numbers were chosen on rendered scenes with known tracks and on clips of real people who walk and cross.
+    What was measured was measured on rendered scenes with known tracks and on clips of real people who walk and cross.
 
     Attributes:
         max_shift: How far from its last or its predicted place a face may be found. For a face seen once, whose motion
