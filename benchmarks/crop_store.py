@@ -50,15 +50,8 @@ from detectors.data.crop_window import CropWindow
 from detectors.data.loader import make_loader, new_images, split_planes, to_tensor
 from detectors.data.samples import Samples, TextColumn
 from detectors.data.scoring_set import FaceCrops
-from preprocess.store.crop_file import (
-    Crop,
-    CropReader,
-    CropRows,
-    decode_crop,
-    decode_png,
-    encode_crop,
-    write_crops,
-)
+from preprocess.store.crop_file import Crop, CropReader, CropRows, write_crops
+from preprocess.store.image_codecs import decode_crop, decode_png, encode_crop
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import SAMPLES
 
@@ -227,7 +220,7 @@ def zstd_codecs() -> Iterator[Codec]:
         zstd = pa.Codec("zstd", compression_level=level)
 
         def pack_planes(image: np.ndarray, zstd: pa.Codec = zstd) -> bytes:
-            with patch("preprocess.store.crop_file._ZSTD", zstd):
+            with patch("preprocess.store.image_codecs._ZSTD", zstd):
                 return encode_crop(image)
 
         yield Codec(STORED.replace("zstd 1 (the store)", f"zstd {level}"), "colour planes", pack_planes, decode_crop)

@@ -41,7 +41,7 @@ from preprocess.running.settings import settings_json
 from preprocess.store import versions
 from preprocess.store.atomic import atomic_path
 from preprocess.store.checksum import file_sha256
-from preprocess.store.crop_file import encode_png
+from preprocess.store.image_codecs import encode_png
 from preprocess.store.origin import Origin, read_origin
 from preprocess.store.tables import read_table, write_table
 

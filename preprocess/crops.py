@@ -22,7 +22,8 @@ from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress
 from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.store import versions
-from preprocess.store.crop_file import Crop, encode_crop, write_crops
+from preprocess.store.crop_file import Crop, write_crops
+from preprocess.store.image_codecs import encode_crop
 from preprocess.store.origin import Origin
 from preprocess.store.tables import read_rows
 from preprocess.video.decode import frames_of

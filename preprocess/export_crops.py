@@ -18,7 +18,8 @@ import pandas as pd
 from preprocess.running.cli import UserError, log, progress, run_command
 from preprocess.running.parallel import ordered_map
 from preprocess.store.atomic import atomic_path
-from preprocess.store.crop_file import CropReader, encode_png
+from preprocess.store.crop_file import CropReader
+from preprocess.store.image_codecs import encode_png
 from preprocess.store.tables import read_table
 from preprocess.video.outcomes import OK
 

@@ -25,8 +25,9 @@ from preprocess.running.settings import load_settings, setting, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, boxes_in_crops
+from preprocess.store.image_codecs import encode_mask
 from preprocess.store.landmark_table import landmark_points
-from preprocess.store.mask_file import CropMasks, MaskSource, encode_mask, write_masks
+from preprocess.store.mask_file import CropMasks, MaskSource, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.tables import read_rows, read_table
 from preprocess.video.decode import read_frames

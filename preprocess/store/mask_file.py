@@ -21,8 +21,8 @@ import numpy as np
 
 from preprocess.running.cli import UserError
 from preprocess.store.blobs import BlobReader
-from preprocess.store.crop_file import decode_png
 from preprocess.store.hdf5 import create_h5
+from preprocess.store.image_codecs import decode_png
 from preprocess.store.origin import Origin
 
 
@@ -48,14 +48,6 @@ class CropMasks:
     hull: bytes = b""
     manipulation: bytes = b""
     source: MaskSource = MaskSource.UNKNOWN
-
-
-def encode_mask(mask: np.ndarray) -> bytes:
-    """Encode a mask, (height, width) uint8 of 0 and 255, as a PNG of one bit a pixel."""
-    done, encoded = cv2.imencode(".png", mask, [cv2.IMWRITE_PNG_BILEVEL, 1, cv2.IMWRITE_PNG_COMPRESSION, 1])
-    if not done:
-        raise ValueError(f"cannot encode a mask of shape {mask.shape}")
-    return encoded.tobytes()
 
 
 def write_masks(path: str | Path, masks: Iterable[CropMasks], origin: Origin) -> None:

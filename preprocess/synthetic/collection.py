@@ -20,8 +20,8 @@ from preprocess.running.cli import UserError, progress
 from preprocess.running.settings import settings_json
 from preprocess.running.workers import end_with_parent
 from preprocess.store import versions
-from preprocess.store.crop_file import encode_png
 from preprocess.store.hdf5 import create_h5
+from preprocess.store.image_codecs import encode_png
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import POINTS_81
 from preprocess.store.tables import write_table

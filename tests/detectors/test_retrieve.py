@@ -17,7 +17,7 @@ from detectors.scoring.image_vectors import ImageVectors, corner_descriptors, di
 from helpers.programs import run_program
 from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
-from preprocess.store.crop_file import encode_png
+from preprocess.store.image_codecs import encode_png
 
 WINDOW = CropWindow(margin=0.0, size=48)
 # random weights tell pictures apart too

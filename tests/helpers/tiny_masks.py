@@ -9,7 +9,8 @@ import numpy as np
 
 from helpers.tiny_store import BOX, CROP_SIZE
 from preprocess.store.crop_file import CropReader
-from preprocess.store.mask_file import CropMasks, MaskSource, encode_mask, write_masks
+from preprocess.store.image_codecs import encode_mask
+from preprocess.store.mask_file import CropMasks, MaskSource, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import LANDMARKS, N_LANDMARKS
 from preprocess.store.tables import write_table

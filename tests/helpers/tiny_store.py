@@ -9,7 +9,8 @@ import cv2
 import numpy as np
 import pyarrow as pa
 
-from preprocess.store.crop_file import Crop, encode_crop, write_crops
+from preprocess.store.crop_file import Crop, write_crops
+from preprocess.store.image_codecs import encode_crop
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import SAMPLES
 from preprocess.store.tables import write_table

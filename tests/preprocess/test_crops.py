@@ -12,7 +12,8 @@ from helpers.grey_videos import grey_frames, write_video
 from preprocess.crops import CropsSettings, crop_shard, crop_window, cut_crop, cut_window, face_sharpness, parse_margin
 from preprocess.running.cli import UserError
 from preprocess.running.settings import load_settings
-from preprocess.store.crop_file import CropReader, CropRows, decode_crop, encode_crop, encode_png, write_crops
+from preprocess.store.crop_file import CropReader, CropRows, write_crops
+from preprocess.store.image_codecs import decode_crop, encode_crop, encode_png
 from preprocess.store.origin import Origin
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED
 

@@ -15,7 +15,8 @@ from preprocess.face.mask_images import hull_mask
 from preprocess.masks import MasksSettings, main, make_masks
 from preprocess.running.cli import UserError
 from preprocess.store.blobs import BlobReader
-from preprocess.store.crop_file import Crop, CropReader, decode_png, write_crops
+from preprocess.store.crop_file import Crop, CropReader, write_crops
+from preprocess.store.image_codecs import decode_png
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, LANDMARKS
 from preprocess.store.tables import write_table

@@ -9,8 +9,9 @@ from preprocess import preview
 from preprocess.preview import Limits, draw_crop, draw_shard, main
 from preprocess.running.cli import UserError
 from preprocess.samples import ShardFiles
-from preprocess.store.crop_file import Crop, CropReader, encode_crop, write_crops
-from preprocess.store.mask_file import CropMasks, MaskSource, encode_mask, write_masks
+from preprocess.store.crop_file import Crop, CropReader, write_crops
+from preprocess.store.image_codecs import encode_crop, encode_mask
+from preprocess.store.mask_file import CropMasks, MaskSource, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, INDEX, LANDMARKS
 from preprocess.store.tables import write_table

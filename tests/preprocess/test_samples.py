@@ -3,7 +3,8 @@ import pytest
 
 from preprocess.running.cli import UserError
 from preprocess.samples import ShardFiles, collect_dataset, describe_ledger
-from preprocess.store.crop_file import Crop, encode_crop, write_crops
+from preprocess.store.crop_file import Crop, write_crops
+from preprocess.store.image_codecs import encode_crop
 from preprocess.store.mask_file import CropMasks, MaskSource, write_masks
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS

@@ -15,7 +15,8 @@ from helpers.small_run import SMALL_CONFIG, snakemake
 from preprocess.datasets.raw import VIDEO_SUFFIXES
 from preprocess.face.tracks import box_iou
 from preprocess.store.blobs import BlobReader
-from preprocess.store.crop_file import CropReader, decode_png
+from preprocess.store.crop_file import CropReader
+from preprocess.store.image_codecs import decode_png
 from preprocess.store.tables import read_rows
 from preprocess.video.outcomes import MISSING, NO_FACE, OK, UNLABELLED, UNREADABLE
 

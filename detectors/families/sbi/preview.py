@@ -20,7 +20,7 @@ from detectors.families.sbi.detector import FacesToBlend, SbiSettings, blend_bat
 from preprocess.running.cli import run_command
 from preprocess.running.settings import load_settings
 from preprocess.store.atomic import atomic_path
-from preprocess.store.crop_file import encode_png
+from preprocess.store.image_codecs import encode_png
 
 log = logging.getLogger("detectors")
 

@@ -41,7 +41,8 @@ from helpers.tiny_batches import learn, random_images, untaught
 from helpers.tiny_masks import add_landmarks
 from helpers.tiny_store import BOX, CROP_SIZE, CROP_X, CROP_Y, make_store
 from preprocess.running.cli import UserError
-from preprocess.store.crop_file import Crop, encode_crop, write_crops
+from preprocess.store.crop_file import Crop, write_crops
+from preprocess.store.image_codecs import encode_crop
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import REAL
 from preprocess.store.tables import read_rows

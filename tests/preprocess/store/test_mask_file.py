@@ -3,7 +3,8 @@ import pytest
 
 from preprocess.running.cli import UserError
 from preprocess.store.hdf5 import create_h5
-from preprocess.store.mask_file import CropMasks, MaskReader, MaskSource, encode_mask, write_masks
+from preprocess.store.image_codecs import encode_mask
+from preprocess.store.mask_file import CropMasks, MaskReader, MaskSource, write_masks
 from preprocess.store.origin import Origin
 
 ORIGIN = Origin("d", "masks", "{}", 1, "0000")

@@ -13,7 +13,7 @@ import pytest
 
 from preprocess.running.cli import UserError
 from preprocess.store.blobs import BlobReader
-from preprocess.store.crop_file import decode_png
+from preprocess.store.image_codecs import decode_png
 from preprocess.synthetic import (
     Pose,
     SyntheticSettings,
