@@ -18,6 +18,7 @@ from helpers.programs import run_program
 from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
 from preprocess.store.image_codecs import encode_png
+from preprocess.synthetic import render_portrait
 
 WINDOW = CropWindow(margin=0.0, size=48)
 # random weights tell pictures apart too
@@ -119,6 +120,18 @@ def test_an_image_without_a_face_is_compared_whole(store, caplog):
     whole = query_image(store[2], WINDOW, whole=True, device="cpu", workers=1)
     assert np.array_equal(query, whole)
     assert np.array_equal(to_tensor(whole), to_tensor(cv2.imread(str(store[2]))[..., ::-1]))
+
+
+def test_of_several_faces_the_largest_is_compared(tmp_path):
+    """A large face, and beside it the same at half the size, whose skin is blue."""
+    face, _ = render_portrait(np.random.default_rng(3), 270, 360)
+    picture = np.full((270, 540, 3), 120, np.uint8)
+    picture[:135, :180] = cv2.resize(face, (180, 135), interpolation=cv2.INTER_AREA)[..., ::-1]
+    picture[:, 180:] = face
+    (tmp_path / "two.png").write_bytes(encode_png(picture))
+    query = query_image(tmp_path / "two.png", WINDOW, whole=False, device="cpu", workers=1).astype(float)
+    assert query.shape == (48, 48, 3)
+    assert query[..., 0].mean() > query[..., 2].mean() + 10
 
 
 def test_what_cannot_be_read_is_named(store, tmp_path):
