@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import pytest
-
-from preprocess.running.cli import UserError
 from preprocess.running.config_file import read_config
 
 
