@@ -478,6 +478,12 @@ def test_fakes_are_passed_over_and_reals_without_landmarks_counted(tmp_path, cap
         faces = FacesToBlend(tmp_path, samples, WINDOW, 0, 0.3)
     assert len(faces) == 13
     assert "5 of 18 real crops have no landmarks and are left out" in caplog.text
+    # nor has one whose points are not all known
+    some = store_points()
+    some[5] = np.nan
+    add_landmarks(tmp_path, points=some)
+    with pytest.raises(UserError, match=r"18 real crops of tiny, 0 of them with landmarks"):
+        FacesToBlend(tmp_path, samples, WINDOW, 0, 0.3)
     add_landmarks(tmp_path, without=[*reals, *fakes])
     with pytest.raises(UserError, match=r"18 real crops of tiny, 0 of them with landmarks.*landmarks\.predictor"):
         FacesToBlend(tmp_path, samples, WINDOW, 0, 0.3)

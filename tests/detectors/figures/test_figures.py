@@ -95,6 +95,15 @@ def test_every_data_set_of_two_classes_has_a_curve(draw, n_datasets):
             assert (line.get_linestyle() == "-") == (dataset == "0")  # in domain
 
 
+@pytest.mark.parametrize("draw", [curve_figures.draw_roc, curve_figures.draw_precision_recall])
+def test_lines_of_seeds_are_drawn_where_there_are_several(draw):
+    runs, table = make_evaluation(8)
+    for some, several in ((runs, True), ([run for run in runs if run.seed == 0], False)):
+        texts = {text.get_text() for legend in draw(some, table).legends for text in legend.get_texts()}
+        assert ("one seed" in texts) == several
+        assert "the other data sets" in texts
+
+
 @pytest.mark.parametrize(
     "draw", [threshold_figures.draw_scores, threshold_figures.draw_thresholds, threshold_figures.draw_confusion]
 )

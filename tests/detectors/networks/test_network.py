@@ -101,6 +101,12 @@ def test_settings_that_do_not_go_together_are_refused(store, tmp_path):
         train(store, tmp_path, optimizer="sam", accumulate_batches=2)
 
 
+def test_an_epoch_of_fewer_crops_than_a_pair_has_is_one_pair(store, tmp_path):
+    settings = SMALL | {"channels": 8, "epochs": 1, "samples_per_epoch": 1}
+    train_on_cpu("ucf", settings, [store.samples], tmp_path)
+    assert last_checkpoint(tmp_path)["global_step"] == 1
+
+
 class TwoStages(Classifier):
     """Learns its last layer only in the first epoch, and only the rest in the second."""
 
