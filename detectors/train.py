@@ -197,7 +197,7 @@ def validation_thresholds(validation: pa.Table, aggregation: str) -> dict[str, f
 
 
 def _thin_validation(selection: Selection, model: Detector, data: Path, seed: int) -> Selection:
-    """The selection with no more validation samples than the setting `val_samples` allows."""
+    """The selection with no more validation samples than `val_samples` allows; warns where only one class is left."""
     # clips are kept or left out whole: a part of one would be no measure of it
     items = model.scoring_set(selection.val, data).item_of_sample
     val_rows = draw_rows(selection.val_rows, items, model.settings.val_samples, seed)
