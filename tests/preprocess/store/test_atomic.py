@@ -1,5 +1,8 @@
+import errno
+
 import pytest
 
+from preprocess.running.cli import UserError
 from preprocess.store.atomic import atomic_path
 
 
@@ -29,3 +32,30 @@ def test_what_a_killed_writer_left_is_removed_by_the_next_of_that_file_alone(tmp
         temporary.write_bytes(b"whole")
         assert not killed.exists()
     assert sorted(path.name for path in tmp_path.iterdir()) == [of_another.name, "table.parquet"]
+
+
+def full_disc(*filename):
+    return OSError(errno.ENOSPC, "No space left on device", *filename)
+
+
+def test_what_the_system_refuses_is_told_with_the_file_and_the_way_out(tmp_path):
+    path = tmp_path / "table.parquet"
+    with pytest.raises(UserError, match=r"cannot write .*table\.parquet: .*free some space"), atomic_path(path):
+        raise full_disc()
+    with pytest.raises(UserError, match=r"cannot write .*table\.parquet"), atomic_path(path) as temporary:
+        raise full_disc(str(temporary))
+    # PyTorch raises an error of its own over that of the system
+    with pytest.raises(UserError, match=r"cannot write .*table\.parquet"), atomic_path(path):
+        raise RuntimeError("PytorchStreamWriter failed writing file") from full_disc()
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_errors_of_something_else_pass(tmp_path):
+    path = tmp_path / "table.parquet"
+    with pytest.raises(OSError, match="No space left") as caught, atomic_path(path):
+        raise full_disc(str(tmp_path / "another file"))
+    assert caught.type is OSError
+    with pytest.raises(RuntimeError, match="a bug"), atomic_path(path):
+        raise RuntimeError("a bug")
+    with pytest.raises(OSError, match="unknown"), atomic_path(path):
+        raise OSError(errno.ENOMEM, "unknown to this module")
