@@ -124,10 +124,13 @@ def test_without_a_value_for_each_seed_none_is_the_best_and_there_is_no_mean():
     assert np.isnan([best["auc"], best["threshold"], best["low"]]).all()
 
 
-def test_a_rule_that_does_not_fit_is_told_of_with_the_column():
+@pytest.mark.parametrize(
+    ("column", "value", "found"), [("name", "b", r"\['a', 'b', 'a'\]"), ("leaked", 3, r"\[nan, 3, nan\]")]
+)
+def test_a_rule_that_does_not_fit_is_told_of_with_the_column(column, value, found):
     rows = seeds((1, 0.5), (1, 0.8), (2, 0.8))
-    rows[1]["name"] = "b"
-    with pytest.raises(ValueError, match=r"column 'name': the seeds do not have it alike, found \['a', 'b', 'a'\]"):
+    rows[1][column] = value
+    with pytest.raises(ValueError, match=f"column '{column}': the seeds do not have it alike, found {found}"):
         mean_row(RULES, rows)
 
 
