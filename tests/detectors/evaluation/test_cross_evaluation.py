@@ -124,6 +124,8 @@ def seeds_of(name, dataset="ffpp", metrics=(), **columns):
 def test_summary_has_mean_deviation_best_and_its_interval():
     columns = {
         "video_eer": (0.3, 0.1, 0.2),
+        "frame_eer": (0.3, 0.1, 0.2),
+        "video_log_loss": (0.7, 0.5, 0.4),
         "video_auc_low": (0.6, 0.85, 0.7),
         "video_auc_high": (0.8, 0.95, 0.9),
         "video_accuracy": (0.8, 0.7, 0.9),
@@ -137,6 +139,7 @@ def test_summary_has_mean_deviation_best_and_its_interval():
     assert first["video_auc_std"] == pytest.approx(0.1)
     assert first[["video_auc_best", "video_auc_best_low", "video_auc_best_high"]].tolist() == [0.9, 0.85, 0.95]
     assert first[["video_eer_mean", "video_eer_best"]].tolist() == pytest.approx([0.2, 0.1])  # the lowest
+    assert first[["frame_eer_best", "video_log_loss_best"]].tolist() == [0.1, 0.4]
     # each metric has its own best seed
     assert first[["video_accuracy_best", "video_accuracy_best_low"]].tolist() == [0.9, 0.3]
     assert first[["video_f1_mean", "video_f1_std", "video_f1_best"]].isna().all()
@@ -170,6 +173,9 @@ def test_evaluations_are_read_in_their_order(tmp_path):
         UserError, match=r"older.csv is .* an older version \(it lacks 'video_auc_predicted'\); make it"
     ):
         read_eval_tables([tmp_path / "older.csv"])
+    write_csv(tmp_path / "empty.csv", EVALUATIONS.loc[:-1, list(EVAL_RULES)])
+    with pytest.raises(UserError, match=r"empty.csv is no evaluation.* \(it has no row\); make it"):
+        read_eval_tables([tmp_path / "empty.csv"])
     (tmp_path / "other.csv").write_text("a,b\n1,2\n")
     for path in ("other.csv", "absent.csv"):
         with pytest.raises(UserError, match="is no evaluation"):

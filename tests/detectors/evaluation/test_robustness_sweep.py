@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import matplotlib
 import numpy as np
 import pandas as pd
@@ -181,6 +183,15 @@ def test_every_strength_has_a_row_per_seed_and_their_mean():
     contrast = table[(table["distortion"] == "contrast") & (table["seed"] == "mean")]
     assert set(contrast["video_auc"]) == {1.0}
     assert by_strength["n_videos"].tolist() == [8] * 5
+
+
+def test_counts_of_the_mean_row_are_means_rounded_up():
+    one, other = distorted_runs(0), distorted_runs(5)
+    one["none", 0] = replace(one["none", 0], labels=np.ones(5, int), scores=np.ones(5))
+    table = measure_robustness([one, other], THRESHOLDS, train=["d"])
+    counts = table.loc[table["distortion"] == "none", ["seed", "n_videos", "n_videos_fake", "n_faces"]]
+    assert counts.to_numpy().tolist() == [[0, 8, 4, 5], [5, 8, 4, 8], ["mean", 8, 4, 7]]
+    assert counts["n_faces"].dtype == np.int64, "written without a decimal point"
 
 
 def test_what_is_not_defined_stays_empty():
