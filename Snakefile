@@ -23,7 +23,6 @@ from detectors.families import FAMILIES
 from preprocess.running import cli, system_errors
 from preprocess.store import versions
 from preprocess.store.stages import STAGES
-from workflow import run_guard
 from preprocess.running.cli import UserError
 from workflow.config import (
     check_config,
@@ -34,6 +33,8 @@ from workflow.config import (
     robustness_settings,
 )
 from preprocess.running.settings import settings_json
+from workflow.scans import lists_rule, scan_rule
+from workflow.snakemake_seam import guard_runs
 
 shell.prefix(
     system_errors.shell_prefix(
@@ -51,9 +52,6 @@ shell.prefix(
 container: config.get("container")
 
 
-# one run in this folder at a time, and the same command again after any end
-run_guard.guard(workflow)
-
 try:
     check_config(config)
 except UserError as error:
@@ -68,6 +66,9 @@ EXPERIMENTS = {
     }
     for name, experiment in resolve_experiments(config).items()
 }
+
+# one run in this folder at a time, the same command again after any end, and `index` looks at the raw folders again
+guard_runs(workflow, DATASETS)
 
 
 # only names that the config has, so that no rule takes a misspelt file for its own

@@ -1,9 +1,9 @@
-"""One run in a folder at a time, and the same command again after any end: what the Snakefile calls first.
+"""One run in a folder at a time, and the same command again after any end: what every run begins with.
 
 A run holds a lock on `.snakemake/run.lock`, which the kernel frees when the process dies, however it dies; the file
 says who holds it. A run that ends by itself empties the file, so what stands in it when the lock can be had is a run
 that was killed. The next one then ends what that left behind (processes on this machine, jobs on a cluster) before it
-removes the dead run's Snakemake locks and starts. Dry runs, reports and the like take no lock.
+removes the dead run's Snakemake locks and starts. What runs need no lock, `workflow.snakemake_seam` knows.
 """
 
 from __future__ import annotations
@@ -16,26 +16,19 @@ import os
 import re
 import shlex
 import shutil
-import socket
 import subprocess
-import sys
 import time
-import uuid
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
-from snakemake.exceptions import WorkflowError
 from snakemake.logging import logger
 
 from preprocess.running.cli import UserError
 from preprocess.running.orphans import (
     RUN_VARIABLE,
-    WATCHED_VARIABLE,
     end_processes_of,
     is_running,
-    machine,
-    process_name,
 )
 from preprocess.running.system_errors import describe_write_error
 
@@ -48,8 +41,6 @@ _RECORD_BYTES = 1 << 16
 _CANCEL_SECONDS = 300.0
 _POLL_SECONDS = 1.0
 _COMMAND_SECONDS = 60.0
-# Targets that write no file: asked for alone, they need no lock, and tell of the run that holds it.
-READING_TARGETS = frozenset({"status"})
 # File systems, and mounts of them, that know no locks.
 _NO_LOCKS = (errno.ENOLCK, errno.ENOSYS, errno.EOPNOTSUPP)
 
@@ -86,52 +77,6 @@ class Run:
 
     def __str__(self) -> str:
         return f"process {self.pid} on {self.host}, started {self.start} as: {self.command}"
-
-
-def guard(workflow) -> None:
-    """Make a workflow's runs exclusive and recoverable; call it at the top of the Snakefile.
-
-    Only when it comes to running does anything happen: then `workflow.execute` takes the lock first.
-
-    Args:
-        workflow: Snakemake's workflow, which is the main one or one inside a cluster's job.
-    """
-    os.environ[WATCHED_VARIABLE] = process_name(os.getpid())
-    if not workflow.is_main_process:
-        return
-    execute = workflow.execute
-
-    def execute_alone(*, executor_plugin, executor_settings, **options):
-        targets = workflow.dag_settings.targets
-        reads_only = bool(targets) and READING_TARGETS.issuperset(targets)
-        if not executor_plugin.common_settings.dryrun_exec and not reads_only:
-            logs = workflow.logger_manager.get_logfile()
-            run = Run(
-                token=uuid.uuid4().hex,
-                process=os.environ[WATCHED_VARIABLE],
-                pid=os.getpid(),
-                host=socket.gethostname(),
-                machine=machine(),
-                start=time.strftime("%Y-%m-%d %H:%M:%S"),
-                command=shlex.join(["snakemake", *sys.argv[1:]]),
-                log=os.path.abspath(logs[0]) if logs else None,
-                executor=executor_plugin.name,
-                cancel=getattr(executor_settings, "cancel_cmd", None),
-                status=getattr(executor_settings, "status_cmd", None),
-            )
-            try:
-                begin(run, BOOKS.absolute())
-            except UserError as error:
-                raise _Refused(str(error)) from None
-        return execute(executor_plugin=executor_plugin, executor_settings=executor_settings, **options)
-
-    workflow.execute = execute_alone
-
-
-class _Refused(WorkflowError):
-    """Snakemake prints where an error was raised; of this one only the message is of use."""
-
-    __traceback__ = None
 
 
 def begin(run: Run, books: Path) -> None:
@@ -216,7 +161,7 @@ def _recover(last: Run, run: Run, books: Path) -> None:
     """End what a killed run has left: first what could still write, then its locks."""
     if last.machine != run.machine and last.host != run.host:
         raise UserError(
-            f"the last run in this folder has not ended well, or still runs, on another machine: {last}\n"
+            f"the last run in this folder did not exit cleanly, or is still running, on another machine: {last}\n"
             f"Give your command on {last.host}. If you know that the run and its jobs have ended, or that machine has "
             f"gone for good, give it again after: {_forget(books)}"
         )

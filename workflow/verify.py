@@ -45,6 +45,7 @@ from workflow.checks import (
     other_settings,
 )
 from workflow.config import check_config, experiment_settings, resolve, resolve_experiments
+from workflow.scans import scan_rule
 
 # Stages in the order in which they run; `list` stands for the shards' lists of the index.
 _ORDER = ("index", "list", "frames", "faces", "crops", "landmarks", "masks", "samples", "train", "predict")
@@ -175,7 +176,7 @@ def rebuild_commands(findings: Iterable[Finding], data: Path, results: Path) -> 
     for (_, stage), files in sorted(stages.items()):
         if stage == "index":
             # a scan of the raw folder is asked for by name
-            words = [f"index_videos_{Path(file).stem}" for file in files]
+            words = [scan_rule(Path(file).stem) for file in files]
         else:
             words = ["--forcerun", *files, "--", *files]
         commands.append(shlex.join(["snakemake", "--cores", "all", *words]))

@@ -74,32 +74,3 @@ def index_params(dataset):
     }
     # functions, since Snakemake takes braces in a text, such as in a folder's name, for wildcards
     return {key: lambda wildcards, value=value: value for key, value in params.items()}
-
-
-# Who asks for `index`, or for `index_videos_<d>`, means the raw folders as they are now: only the user can tell
-# that one has changed. Snakemake knows what is asked for when it comes to planning, which `execute` begins; the
-# processes of its jobs are told what to run.
-def force_scans(settings):
-    """Have Snakemake scan what is asked for, and write the lists in the same call as their table."""
-    asked, forced = set(settings.targets), set(settings.forcerun)
-    every_scan = {f"index_videos_{dataset}" for dataset in DATASETS}
-    scans = asked & {"index", *every_scan}
-    if scans and asked != scans:
-        # in one plan everything below the lists would run, before it is known which of them change
-        raise WorkflowError(
-            f"{', '.join(sorted(scans))} is asked for together with {', '.join(sorted(asked - scans))}: ask for "
-            "the index first and, in a second call, for the result; it computes only the shards that changed"
-        )
-    forced |= every_scan if "index" in scans else scans
-    for dataset in DATASETS:
-        scan, table = f"index_videos_{dataset}", f"data/index/{dataset}.parquet"
-        if forced & {scan, table}:
-            forced.add(f"list_shards_{dataset}")
-        elif table in asked:
-            asked.add(f"list_shards_{dataset}")
-    settings.targets, settings.forcerun = asked, forced
-
-
-def execute_with_scans(*, execute=workflow.execute, **options):
-    force_scans(workflow.dag_settings)
-    return execute(**options)

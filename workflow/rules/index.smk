@@ -6,7 +6,7 @@ for dataset in DATASETS:
 
     rule:
         name:
-            f"index_videos_{dataset}"
+            scan_rule(dataset)
         input:
             [f"data/synthetic/{dataset}/manifest.json"]
             if "synthetic" in config["datasets"][dataset]
@@ -35,7 +35,7 @@ for dataset in DATASETS:
 
     rule:
         name:
-            f"list_shards_{dataset}"
+            lists_rule(dataset)
         input:
             f"data/index/{dataset}.parquet",
         output:
@@ -60,8 +60,3 @@ rule index:
     input:
         expand("data/index/{dataset}.parquet", dataset=DATASETS),
         stage_shards("index", DATASETS),
-
-
-# see `force_scans`
-if workflow.is_main_process:
-    workflow.execute = execute_with_scans

@@ -1,0 +1,93 @@
+"""The one place that reaches into Snakemake: what the Snakefile calls so that each run begins with our own checks.
+
+Snakemake has no hook between parsing and planning, so `guard_runs` puts a function in the place of the workflow's
+`execute`. What is asked for is known by then, and nothing has been written.
+
+What it leans on, though Snakemake does not promise it; tests/workflow/test_snakemake_seam.py names what a new Snakemake
+has taken away:
+
+- `Workflow.execute`, an attribute of the object that may be replaced, called with the keywords `executor_plugin` and
+  `executor_settings`;
+- `Workflow.is_main_process`: false in the processes of a cluster's jobs, which are told what to run;
+- `Workflow.dag_settings` with `targets` and `forcerun`, sets of names that planning reads after `execute` has begun;
+- `Workflow.logger_manager` with `get_logfile()`: the paths of the run's log;
+- `executor_plugin.name` and `executor_plugin.common_settings.dryrun_exec`;
+- `cancel_cmd` and `status_cmd`, settings of the executor cluster-generic.
+
+The Snakefile itself asks `Workflow.deployment_settings` for its `deployment_method`.
+
+`workflow.run_guard` reads what Snakemake leaves on disc, which is in the same test: the folder `locks`, the ids of a
+cluster's jobs (`external_jobid`) in the folder `incomplete`, and `SLURM run ID:` in the log.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import socket
+import sys
+import time
+import uuid
+from collections.abc import Iterable
+from typing import Any
+
+from snakemake.exceptions import WorkflowError
+
+from preprocess.running.cli import UserError
+from preprocess.running.orphans import WATCHED_VARIABLE, machine, process_name
+from workflow.run_guard import BOOKS, Run, begin
+from workflow.scans import force_scans
+
+# Targets that write no file: asked for alone, they need no lock, and tell of the run that holds it.
+READING_TARGETS = frozenset({"status"})
+
+
+class RunRefused(WorkflowError):
+    """Snakemake prints where an error was raised; of this one only the message is of use."""
+
+    __traceback__ = None
+
+
+def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
+    """Have every run of a workflow scan the raw folders that are asked for, and be alone in its folder.
+
+    Only when it comes to running does anything happen. Dry runs and targets that write nothing take no lock.
+
+    Args:
+        workflow: Snakemake's workflow, which is the main one or one inside a cluster's job.
+        datasets: Names of all data sets of the config.
+    """
+    os.environ[WATCHED_VARIABLE] = process_name(os.getpid())
+    if not workflow.is_main_process:
+        return
+    execute = workflow.execute
+
+    def execute_guarded(*, executor_plugin: Any, executor_settings: Any, **options: Any) -> Any:
+        settings = workflow.dag_settings
+        try:
+            settings.targets, settings.forcerun = force_scans(settings.targets, settings.forcerun, datasets)
+            reads_only = bool(settings.targets) and READING_TARGETS.issuperset(settings.targets)
+            if not executor_plugin.common_settings.dryrun_exec and not reads_only:
+                logs = workflow.logger_manager.get_logfile()
+                begin(_this_run(logs, executor_plugin.name, executor_settings), BOOKS.absolute())
+        except UserError as error:
+            raise RunRefused(str(error)) from None
+        return execute(executor_plugin=executor_plugin, executor_settings=executor_settings, **options)
+
+    workflow.execute = execute_guarded
+
+
+def _this_run(logs: list[str], executor: str, executor_settings: Any) -> Run:
+    return Run(
+        token=uuid.uuid4().hex,
+        process=process_name(os.getpid()),
+        pid=os.getpid(),
+        host=socket.gethostname(),
+        machine=machine(),
+        start=time.strftime("%Y-%m-%d %H:%M:%S"),
+        command=shlex.join(["snakemake", *sys.argv[1:]]),
+        log=os.path.abspath(logs[0]) if logs else None,
+        executor=executor,
+        cancel=getattr(executor_settings, "cancel_cmd", None),
+        status=getattr(executor_settings, "status_cmd", None),
+    )
