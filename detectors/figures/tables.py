@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from preprocess.running.text_columns import align_columns
 from preprocess.store.atomic import atomic_path
 
 # More would make the report slow to open; the CSV file beside has all of them.
@@ -84,12 +85,9 @@ def text_table(rows: Sequence[Sequence[str]]) -> str:
 
     The last column may be long: its line is as wide as its header.
     """
-    header = rows[0]
+    header, *body = rows
     widths = [max(len(row[column]) for row in rows) for column in range(len(header) - 1)] + [len(header[-1])]
-    lines = [header, ["-" * width for width in widths], *rows[1:]]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip() for line in lines
-    )
+    return "\n".join(align_columns([header, ["-" * width for width in widths], *body]))
 
 
 def decimals(value: float) -> str:

@@ -26,10 +26,11 @@ from preprocess.store.crop_file import Crop, CropReader, CropRows, write_crops
 from preprocess.store.hdf5 import create_h5
 from preprocess.store.origin import Origin, read_origin
 from preprocess.store.schemas import FACES, FRAMES, INDEX, LANDMARKS, LEDGER, PREDICTIONS, SAMPLES
+from preprocess.store.stages import SHARD_STAGES
 from preprocess.store.tables import read_rows, read_table, write_table
 from preprocess.video.outcomes import OK
-from workflow import checks as store_checks
-from workflow.checks import DAMAGED, DISAGREES, MISSING, STALE
+from workflow.checks import dataset as dataset_checks
+from workflow.checks.report import DAMAGED, DISAGREES, MISSING, STALE
 from workflow.verify import describe, rebuild_commands, verify_store
 
 FILES = (
@@ -48,7 +49,7 @@ def run(finished, tmp_path, monkeypatch):
     """A copy of the finished run, to be spoilt; the current folder. Shards are checked in this process."""
     folder = Path(shutil.copytree(finished.folder, tmp_path / "run"))
     monkeypatch.chdir(folder)
-    monkeypatch.setattr(store_checks, "map_videos", lambda check, items, **_: (check(item) for item in items))
+    monkeypatch.setattr(dataset_checks, "map_videos", lambda check, items, **_: (check(item) for item in items))
     return folder
 
 
@@ -137,6 +138,16 @@ def test_a_crop_that_does_not_decode_is_named_by_who_reads_it(finished, tmp_path
         CropRows(path).read(0)
     with CropReader(path) as crops, pytest.raises(UserError, match=r"crop 0 of .*0000\.h5 is damaged"):
         crops.image(0)
+
+
+def test_verify_knows_every_stage_that_has_a_file_for_each_shard():
+    tables = {name for name, stage in SHARD_STAGES.items() if stage.shard_suffix == "parquet"}
+    assert dataset_checks.SCHEMAS.keys() == tables
+    compared = {comparison.stage: comparison.sources for comparison in dataset_checks.COMPARISONS}
+    assert list(compared) == [name for name in SHARD_STAGES if name != "index"]  # that one is cut from its table
+    for stage, sources in compared.items():
+        assert sources, stage
+        assert all(list(SHARD_STAGES).index(source) < list(SHARD_STAGES).index(stage) for source in sources)
 
 
 # --- the store ---------------------------------------------------------------------------------
