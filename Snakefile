@@ -59,9 +59,16 @@ except UserError as error:
 
 DATASETS = resolve(config)
 EXPERIMENTS = {
-    name: {
-        **experiment,
+    name: experiment
+    | {
+        "members": experiment.get("ensemble", [name]),
+        "datasets": list(dict.fromkeys([*experiment["test"], *experiment["train"]])),
+        "allow_leakage": experiment.get("allow_leakage", []),
         "settings": experiment_settings(config, name),
+        "gpus": json.loads(experiment_settings(config, name)).get("gpus", 1),
+        "reads": (
+            FAMILIES[experiment["detector"]].reads if "detector" in experiment else ()
+        ),
         "evaluate": evaluate_settings(config, name),
     }
     for name, experiment in resolve_experiments(config).items()
@@ -75,7 +82,6 @@ guard_runs(workflow, DATASETS)
 wildcard_constraints:
     dataset="|".join(DATASETS),
     experiment="|".join(EXPERIMENTS) or "(?!)",
-    study="|".join(config.get("studies", {})) or "(?!)",
     shard=r"\d{4}",
     seed=r"\d+",
 

@@ -1,32 +1,6 @@
 # A resource, not a parameter: another limit reruns nothing.
 VIDEO_SECONDS = config.get("video_seconds", cli.VIDEO_SECONDS)
 
-
-def stage_shards(stage, datasets):
-    """Files of a stage, of every shard of the given data sets."""
-    return [
-        f"data/{STAGES[stage].shard_file(dataset, shard)}"
-        for dataset in datasets
-        for shard in DATASETS[dataset]["shards"]
-    ]
-
-
-def growing(first):
-    """A resource of which a job that is tried again gets more: twice, then three times as much."""
-    return lambda wildcards, attempt: first * attempt
-
-
-# Snakemake's `lookup` walks through the whole table for every job: most of the time of planning a thousand shards.
-def of_dataset(key):
-    """Function of the wildcards: what the config says of their data set, by key of `workflow.config.resolve`."""
-    return lambda wildcards: DATASETS[wildcards.dataset][key]
-
-
-def of_experiment(key):
-    """Function of the wildcards: what the config says of their experiment."""
-    return lambda wildcards: EXPERIMENTS[wildcards.experiment][key]
-
-
 # Experiments of the two kinds. Their rules make files of the same names, so each keeps to its own.
 ENSEMBLES = [name for name, block in EXPERIMENTS.items() if "ensemble" in block]
 TRAINED = [name for name in EXPERIMENTS if name not in ENSEMBLES]
@@ -37,40 +11,105 @@ def one_of(names):
     return "|".join(names) or "(?!)"
 
 
-def first_seed(wildcards, name):
-    """A file of the experiment's first seed."""
-    seed = EXPERIMENTS[wildcards.experiment]["seeds"][0]
-    return f"results/{wildcards.experiment}/seed{seed}/{name}"
+def scaled_by_attempt(first):
+    """A resource of which a job that is tried again gets more: twice, then three times as much."""
+    return lambda wildcards, attempt: first * attempt
 
 
-def of_members(pattern):
-    """Function of the wildcards: a file of every member of an ensemble, with the same seed and data set."""
-    return lambda wildcards: expand(
-        pattern,
-        member=EXPERIMENTS[wildcards.experiment]["ensemble"],
-        **{name: value for name, value in wildcards.items() if name != "experiment"},
+# What the config says, as functions of a job's wildcards. Snakemake's own `lookup` walks through the whole table for
+# every job: most of the time of planning a thousand shards.
+
+
+def dataset_value(key):
+    """What the config says of the data set, by key of `workflow.config.resolve`."""
+    return lambda wildcards: DATASETS[wildcards.dataset][key]
+
+
+def experiment_value(key):
+    """What the config says of the experiment, by key of `EXPERIMENTS`."""
+    return lambda wildcards: EXPERIMENTS[wildcards.experiment][key]
+
+
+# Files, as functions of a job's wildcards.
+
+
+def stage_shards(stage, datasets):
+    """Files of a stage, of every shard of the given data sets."""
+    return [
+        f"data/{STAGES[stage].shard_file(dataset, shard)}"
+        for dataset in datasets
+        for shard in DATASETS[dataset]["shards"]
+    ]
+
+
+def dataset_shards(stage):
+    """Files of a stage, of every shard of the data set."""
+    return lambda wildcards: stage_shards(stage, [wildcards.dataset])
+
+
+def experiment_shards(stages, role):
+    """Files of some stages, of every shard of the data sets that the experiment has in a role.
+
+    Args:
+        stages: Names of stages, or the key of `EXPERIMENTS` that has them.
+        role: `train`, `test`, or `datasets` for both.
+    """
+
+    def files(wildcards):
+        experiment = EXPERIMENTS[wildcards.experiment]
+        names = experiment[stages] if isinstance(stages, str) else stages
+        return [
+            file for stage in names for file in stage_shards(stage, experiment[role])
+        ]
+
+    return files
+
+
+def experiment_files(pattern, role="test"):
+    """A file for each member, data set and seed of the experiment that the pattern names and the job does not.
+
+    Args:
+        pattern: With `{experiment}`, `{member}`, `{dataset}`, `{seed}`, or `{first_seed}`.
+        role: Which data sets: `train`, `test`, or `datasets` for both.
+    """
+
+    def files(wildcards):
+        experiment = EXPERIMENTS[wildcards.experiment]
+        values = {
+            "member": experiment["members"],
+            "dataset": experiment[role],
+            "seed": experiment["seeds"],
+            "first_seed": experiment["seeds"][:1],
+        }
+        return expand(pattern, **values | dict(wildcards.items()))
+
+    return files
+
+
+# What `snakemake --report` shows of an experiment, with a caption of workflow/report/.
+
+
+def shown(file, what, category, caption):
+    return report(
+        file,
+        caption=f"../report/{caption}.rst",
+        category=category,
+        labels={"experiment": "{experiment}", "what": what},
     )
 
 
-def of_study(pattern):
-    """Function of the wildcards: a file of every experiment of their study."""
-    return lambda wildcards: expand(
-        pattern, experiment=config["studies"][wildcards.study]["experiments"]
-    )
+def figure(name, what, category, caption=None):
+    """A figure of an experiment; its caption has its name unless another is given."""
+    file = f"results/{{experiment}}/figures/{name}.png"
+    return shown(file, what, category, caption or name)
 
 
-def experiment_datasets(experiment):
-    """Data sets of an experiment, those that it tests on first, each once."""
-    block = EXPERIMENTS[experiment]
-    return list(dict.fromkeys([*block["test"], *block["train"]]))
+def page(name, what, category, caption=None):
+    """A table of an experiment as a page; its caption has its name unless another is given."""
+    file = f"results/{{experiment}}/tables/{name}.html"
+    return shown(file, what, category, caption or name)
 
 
-def index_params(dataset):
-    """Of both rules, so that lists older than their settings are known by themselves, even when the scan has failed."""
-    keys = ("layout", "root", "n_shards", "index")
-    params = {key: DATASETS[dataset][key] for key in keys} | {
-        "version": versions.INDEX,
-        "dataset": dataset,
-    }
-    # functions, since Snakemake takes braces in a text, such as in a folder's name, for wildcards
-    return {key: lambda wildcards, value=value: value for key, value in params.items()}
+def vectors(*names):
+    """The same figures as `figure`, for print."""
+    return [f"results/{{experiment}}/figures/{name}.svg" for name in names]

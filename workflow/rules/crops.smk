@@ -12,13 +12,13 @@ rule crop_faces:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(120),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(120),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.CROPS,
-        root=of_dataset("root"),
-        settings=of_dataset("crops"),
+        root=dataset_value("root"),
+        settings=dataset_value("crops"),
     message:
         "Cutting face crops of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

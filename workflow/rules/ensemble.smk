@@ -3,7 +3,7 @@
 
 rule average_predictions:
     input:
-        of_members("results/{member}/seed{seed}/predictions/{dataset}.parquet"),
+        experiment_files("results/{member}/seed{seed}/predictions/{dataset}.parquet"),
     output:
         "results/{experiment}/seed{seed}/predictions/{dataset}.parquet",
     log:
@@ -13,8 +13,8 @@ rule average_predictions:
     conda:
         "../../envs/detectors.yaml"
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(30),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(30),
     params:
         version=versions.PREDICT,
     message:
@@ -25,7 +25,7 @@ rule average_predictions:
 
 use rule average_predictions as average_validation with:
     input:
-        of_members("results/{member}/seed{seed}/validation.parquet"),
+        experiment_files("results/{member}/seed{seed}/validation.parquet"),
     output:
         "results/{experiment}/seed{seed}/validation.parquet",
     log:
@@ -36,7 +36,7 @@ use rule average_predictions as average_validation with:
 
 use rule average_predictions as average_distorted with:
     input:
-        of_members("results/{member}/seed{seed}/robustness/{dataset}.parquet"),
+        experiment_files("results/{member}/seed{seed}/robustness/{dataset}.parquet"),
     output:
         "results/{experiment}/seed{seed}/robustness/{dataset}.parquet",
     log:

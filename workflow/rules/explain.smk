@@ -17,19 +17,10 @@ rule explain:
 
 rule draw_learning_curves:
     input:
-        lambda wildcards: expand(
-            "results/{experiment}/seed{seed}/summary.json",
-            experiment=wildcards.experiment,
-            seed=EXPERIMENTS[wildcards.experiment]["seeds"],
-        ),
+        experiment_files("results/{experiment}/seed{seed}/summary.json"),
     output:
-        learning=report(
-            "results/{experiment}/figures/learning.png",
-            caption="../report/learning.rst",
-            category="Explanation",
-            labels={"experiment": "{experiment}", "what": "learning curves"},
-        ),
-        vector="results/{experiment}/figures/learning.svg",
+        learning=figure("learning", "learning curves", "Explanation"),
+        vector=vectors("learning"),
     log:
         "logs/learning/{experiment}.log",
     wildcard_constraints:
@@ -37,8 +28,8 @@ rule draw_learning_curves:
     conda:
         "../../envs/detectors.yaml"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=scaled_by_attempt(2000),
+        runtime=scaled_by_attempt(10),
     params:
         version=versions.EXPLAIN,
     message:
@@ -50,43 +41,17 @@ rule draw_learning_curves:
 
 rule explain_detector:
     input:
-        detector=lambda wildcards: first_seed(wildcards, "detector.ckpt"),
-        predictions=lambda wildcards: expand(
-            first_seed(wildcards, "predictions/{dataset}.parquet"),
-            dataset=EXPERIMENTS[wildcards.experiment]["test"],
+        detector=experiment_files("results/{experiment}/seed{first_seed}/detector.ckpt"),
+        predictions=experiment_files(
+            "results/{experiment}/seed{first_seed}/predictions/{dataset}.parquet"
         ),
-        samples=lambda wildcards: expand(
-            "data/samples/{dataset}.parquet",
-            dataset=EXPERIMENTS[wildcards.experiment]["test"],
-        ),
-        store=lambda wildcards: [
-            path
-            for stage in ("crops", "masks")
-            for path in stage_shards(stage, EXPERIMENTS[wildcards.experiment]["test"])
-        ],
+        samples=experiment_files("data/samples/{dataset}.parquet"),
+        store=experiment_shards(("crops", "masks"), "test"),
     output:
-        gradcam=report(
-            "results/{experiment}/figures/gradcam.png",
-            caption="../report/gradcam.rst",
-            category="Explanation",
-            labels={"experiment": "{experiment}", "what": "Grad-CAM"},
-        ),
-        locations=report(
-            "results/{experiment}/figures/locations.png",
-            caption="../report/locations.rst",
-            category="Explanation",
-            labels={"experiment": "{experiment}", "what": "location maps"},
-        ),
-        features=report(
-            "results/{experiment}/figures/features.png",
-            caption="../report/features.rst",
-            category="Explanation",
-            labels={"experiment": "{experiment}", "what": "features (t-SNE)"},
-        ),
-        vector=expand(
-            "results/{{experiment}}/figures/{figure}.svg",
-            figure=["gradcam", "locations", "features"],
-        ),
+        gradcam=figure("gradcam", "Grad-CAM", "Explanation"),
+        locations=figure("locations", "location maps", "Explanation"),
+        features=figure("features", "features (t-SNE)", "Explanation"),
+        vector=vectors("gradcam", "locations", "features"),
     log:
         "logs/explain/{experiment}.log",
     benchmark:
@@ -98,12 +63,13 @@ rule explain_detector:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=growing(16000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(16000),
+        runtime=scaled_by_attempt(60),
     params:
         version=versions.EXPLAIN,
     message:
         "Drawing what explains {wildcards.experiment}"
+    # what it prints, the names of its files, is for those who call it by hand
     shell:
         "python -m detectors.explain --checkpoint {input.detector} --samples {input.samples}"
         " --predictions {input.predictions} --data data --output results/{wildcards.experiment}/figures"

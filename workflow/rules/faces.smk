@@ -13,13 +13,13 @@ rule track_faces:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=growing(8000),
-        runtime=growing(120),
+        mem_mb=scaled_by_attempt(8000),
+        runtime=scaled_by_attempt(120),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FACES,
-        root=of_dataset("root"),
-        settings=of_dataset("faces"),
+        root=dataset_value("root"),
+        settings=dataset_value("faces"),
     message:
         "Tracking faces of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

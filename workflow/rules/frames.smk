@@ -11,13 +11,13 @@ rule sample_frames:
         "../../envs/preprocess.yaml"
     threads: 2
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(30),
+        mem_mb=scaled_by_attempt(2000),
+        runtime=scaled_by_attempt(30),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.FRAMES,
-        root=of_dataset("root"),
-        settings=of_dataset("frames"),
+        root=dataset_value("root"),
+        settings=dataset_value("frames"),
     message:
         "Sampling frames of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

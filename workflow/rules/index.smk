@@ -1,3 +1,14 @@
+def index_params(dataset):
+    """Of both rules, so that lists older than their settings are known by themselves, even when the scan has failed."""
+    keys = ("layout", "root", "n_shards", "index")
+    params = {key: DATASETS[dataset][key] for key in keys} | {
+        "version": versions.INDEX,
+        "dataset": dataset,
+    }
+    # functions, since Snakemake takes braces in a text, such as in a folder's name, for wildcards
+    return {key: lambda wildcards, value=value: value for key, value in params.items()}
+
+
 # Two rules a data set. Looking at the raw folder may take hours and ends in one table; cutting it into a list for each
 # shard takes seconds, and only the lists are read below. So a scan that fails or is killed leaves the lists, and all
 # that was made of them, as they are; and after one that ends well, Snakemake compares lists by content, so that those
@@ -21,8 +32,8 @@ for dataset in DATASETS:
             "../../envs/preprocess.yaml"
         threads: 4
         resources:
-            mem_mb=growing(4000),
-            runtime=growing(480),
+            mem_mb=scaled_by_attempt(4000),
+            runtime=scaled_by_attempt(480),
             video_seconds=VIDEO_SECONDS,
         params:
             **index_params(dataset),

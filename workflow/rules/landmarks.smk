@@ -1,7 +1,7 @@
 rule detect_landmarks:
     input:
         crops="data/crops/{dataset}/{shard}.h5",
-        predictor=of_dataset("predictor_input"),
+        predictor=dataset_value("predictor_input"),
     output:
         "data/landmarks/{dataset}/{shard}.parquet",
     log:
@@ -13,12 +13,12 @@ rule detect_landmarks:
     threads: 4
     resources:
         gpu=1,
-        mem_mb=growing(6000),
-        runtime=growing(30),
+        mem_mb=scaled_by_attempt(6000),
+        runtime=scaled_by_attempt(30),
     params:
         version=versions.LANDMARKS,
-        predictor=of_dataset("predictor"),
-        settings=of_dataset("landmarks"),
+        predictor=dataset_value("predictor"),
+        settings=dataset_value("landmarks"),
     message:
         "Finding landmarks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

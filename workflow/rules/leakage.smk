@@ -1,8 +1,6 @@
 rule check_leakage:
     input:
-        lambda wildcards: stage_shards(
-            "index", experiment_datasets(wildcards.experiment)
-        ),
+        experiment_shards(("index",), "datasets"),
     output:
         "results/{experiment}/leakage.csv",
     log:
@@ -14,17 +12,15 @@ rule check_leakage:
         "../../envs/detectors.yaml"
     params:
         version=versions.LEAKAGE,
-        train=of_experiment("train"),
-        test=of_experiment("test"),
-        allowed=lambda wildcards: EXPERIMENTS[wildcards.experiment].get(
-            "allow_leakage", []
-        ),
+        train=experiment_value("train"),
+        test=experiment_value("test"),
+        allowed=experiment_value("allow_leakage"),
         datasets=lambda wildcards: settings_json(
             {
                 dataset: {
                     key: DATASETS[dataset][key] for key in ("layout", "n_shards")
                 }
-                for dataset in experiment_datasets(wildcards.experiment)
+                for dataset in experiment_value("datasets")(wildcards)
             }
         ),
     message:

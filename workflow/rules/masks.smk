@@ -13,13 +13,13 @@ rule make_masks:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(60),
         video_seconds=VIDEO_SECONDS,
     params:
         version=versions.MASKS,
-        root=of_dataset("root"),
-        settings=of_dataset("masks"),
+        root=dataset_value("root"),
+        settings=dataset_value("masks"),
     message:
         "Making masks of {wildcards.dataset}, shard {wildcards.shard}"
     shell:

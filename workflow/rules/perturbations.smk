@@ -2,35 +2,20 @@ rule measure_perturbations:
     input:
         scores="results/{experiment}/video_scores.parquet",
         # lists rather than the index: they change only where a video has
-        index=lambda wildcards: stage_shards(
-            "index", EXPERIMENTS[wildcards.experiment]["test"]
-        ),
+        index=experiment_shards(("index",), "test"),
     output:
         table="results/{experiment}/perturbations.csv",
-        page=report(
-            "results/{experiment}/tables/perturbations.html",
-            caption="../report/perturbations.rst",
-            category="Robustness",
-            labels={
-                "experiment": "{experiment}",
-                "what": "errors by perturbation, table",
-            },
-        ),
-        figure=report(
-            "results/{experiment}/figures/perturbations.png",
-            caption="../report/perturbations.rst",
-            category="Robustness",
-            labels={"experiment": "{experiment}", "what": "errors by perturbation"},
-        ),
-        vector="results/{experiment}/figures/perturbations.svg",
+        page=page("perturbations", "errors by perturbation, table", "Robustness"),
+        figure=figure("perturbations", "errors by perturbation", "Robustness"),
+        vector=vectors("perturbations"),
     log:
         "logs/perturbations/{experiment}.log",
     conda:
         "../../envs/detectors.yaml"
     threads: 1
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(30),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(30),
     params:
         version=versions.PERTURBATIONS,
     message:

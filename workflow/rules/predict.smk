@@ -2,7 +2,7 @@ rule predict_dataset:
     input:
         detector="results/{experiment}/seed{seed}/detector.ckpt",
         samples="data/samples/{dataset}.parquet",
-        crops=lambda wildcards: stage_shards("crops", [wildcards.dataset]),
+        crops=dataset_shards("crops"),
     output:
         "results/{experiment}/seed{seed}/predictions/{dataset}.parquet",
     log:
@@ -16,8 +16,8 @@ rule predict_dataset:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=growing(16000),
-        runtime=growing(240),
+        mem_mb=scaled_by_attempt(16000),
+        runtime=scaled_by_attempt(240),
     params:
         version=versions.PREDICT,
     message:

@@ -6,7 +6,7 @@ rule predict_distorted:
     input:
         detector="results/{experiment}/seed{seed}/detector.ckpt",
         samples="data/samples/{dataset}.parquet",
-        crops=lambda wildcards: stage_shards("crops", [wildcards.dataset]),
+        crops=dataset_shards("crops"),
     output:
         "results/{experiment}/seed{seed}/robustness/{dataset}.parquet",
     log:
@@ -20,8 +20,8 @@ rule predict_distorted:
     threads: 8
     resources:
         gpu=1,
-        mem_mb=growing(16000),
-        runtime=growing(480),
+        mem_mb=scaled_by_attempt(16000),
+        runtime=scaled_by_attempt(480),
     params:
         version=versions.ROBUSTNESS,
         # a function, since Snakemake takes braces in a text for wildcards
@@ -35,44 +35,29 @@ rule predict_distorted:
 
 rule measure_robustness:
     input:
-        predictions=lambda wildcards: expand(
-            "results/{experiment}/seed{seed}/robustness/{dataset}.parquet",
-            experiment=wildcards.experiment,
-            dataset=EXPERIMENTS[wildcards.experiment]["test"],
-            seed=EXPERIMENTS[wildcards.experiment]["seeds"],
+        predictions=experiment_files(
+            "results/{experiment}/seed{seed}/robustness/{dataset}.parquet"
         ),
-        validation=lambda wildcards: expand(
-            "results/{experiment}/seed{seed}/validation.parquet",
-            experiment=wildcards.experiment,
-            seed=EXPERIMENTS[wildcards.experiment]["seeds"],
+        validation=experiment_files(
+            "results/{experiment}/seed{seed}/validation.parquet"
         ),
     output:
         table="results/{experiment}/robustness.csv",
-        page=report(
-            "results/{experiment}/tables/robustness.html",
-            caption="../report/robustness.rst",
-            category="Robustness",
-            labels={"experiment": "{experiment}", "what": "table"},
-        ),
-        figure=report(
-            "results/{experiment}/figures/robustness.png",
-            caption="../report/robustness.rst",
-            category="Robustness",
-            labels={"experiment": "{experiment}", "what": "AUC against strength"},
-        ),
-        vector="results/{experiment}/figures/robustness.svg",
+        page=page("robustness", "table", "Robustness"),
+        figure=figure("robustness", "AUC against strength", "Robustness"),
+        vector=vectors("robustness"),
     log:
         "logs/robustness/{experiment}.log",
     conda:
         "../../envs/detectors.yaml"
     threads: 1
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(8000),
+        runtime=scaled_by_attempt(60),
     params:
         version=versions.ROBUSTNESS,
-        train=of_experiment("train"),
-        settings=of_experiment("evaluate"),
+        train=experiment_value("train"),
+        settings=experiment_value("evaluate"),
     message:
         "Measuring what {wildcards.experiment} loses under distortions"
     shell:

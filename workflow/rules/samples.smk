@@ -1,11 +1,11 @@
 rule collect_samples:
     input:
-        lists=lambda wildcards: stage_shards("index", [wildcards.dataset]),
-        frames=lambda wildcards: stage_shards("frames", [wildcards.dataset]),
-        faces=lambda wildcards: stage_shards("faces", [wildcards.dataset]),
-        crops=lambda wildcards: stage_shards("crops", [wildcards.dataset]),
-        landmarks=lambda wildcards: stage_shards("landmarks", [wildcards.dataset]),
-        masks=lambda wildcards: stage_shards("masks", [wildcards.dataset]),
+        lists=dataset_shards("index"),
+        frames=dataset_shards("frames"),
+        faces=dataset_shards("faces"),
+        crops=dataset_shards("crops"),
+        landmarks=dataset_shards("landmarks"),
+        masks=dataset_shards("masks"),
     output:
         samples="data/samples/{dataset}.parquet",
         ledger="data/samples/{dataset}.ledger.parquet",
@@ -17,15 +17,15 @@ rule collect_samples:
         "../../envs/preprocess.yaml"
     threads: 1
     resources:
-        mem_mb=growing(8000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(8000),
+        runtime=scaled_by_attempt(60),
         # not a parameter: another limit reruns nothing; text, since numbers are rounded
         max_lost_share=lambda wildcards: str(
             DATASETS[wildcards.dataset]["max_lost_share"]
         ),
     params:
         version=versions.SAMPLES,
-        n_shards=of_dataset("n_shards"),
+        n_shards=dataset_value("n_shards"),
     message:
         "Collecting samples and the ledger of {wildcards.dataset}"
     shell:

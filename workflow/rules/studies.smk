@@ -1,157 +1,110 @@
-# Several experiments side by side: all of the config in results/, those of a study in results/studies/<study>/.
+# Several experiments side by side. All of the config are a study, too: its files lie in results/ itself, those of the
+# studies that have a name in results/studies/<name>/.
+STUDIES = {"": list(EXPERIMENTS)} | {
+    f"studies/{name}/": block["experiments"]
+    for name, block in config.get("studies", {}).items()
+}
+
+
+wildcard_constraints:
+    study_folder=f"(?:{'|'.join(STUDIES)})",
+
+
+def study_files(pattern):
+    """Function of the wildcards: a file of every experiment of the study."""
+    return lambda wildcards: expand(pattern, experiment=STUDIES[wildcards.study_folder])
+
+
+def study_title(what):
+    """Function of the wildcards: the study's name, and what is shown of it."""
+    return lambda wildcards: f"{study_name(wildcards) or 'all experiments'}: {what}"
+
+
+def study_name(wildcards):
+    return wildcards.study_folder.removeprefix("studies/").removesuffix("/")
+
+
+def shown_of_study(file, what, caption):
+    """A result that `snakemake --report` shows, with a caption of workflow/report/."""
+    return report(
+        f"results/{{study_folder}}{file}",
+        caption=f"../report/{caption}.rst",
+        category="Comparison",
+        labels=lambda wildcards: {
+            "experiments": study_name(wildcards) or "all",
+            "what": what,
+        },
+    )
 
 
 rule cross_evaluate:
     input:
-        expand("results/{experiment}/eval.csv", experiment=EXPERIMENTS),
+        study_files("results/{experiment}/eval.csv"),
     output:
-        table="results/cross_eval.csv",
-        page=report(
-            "results/tables/cross_eval.html",
-            caption="../report/cross_eval_table.rst",
-            category="Comparison",
-            labels={"experiments": "all", "what": "cross evaluation, table"},
+        table="results/{study_folder}cross_eval.csv",
+        page=shown_of_study(
+            "tables/cross_eval.html", "cross evaluation, table", "cross_eval_table"
         ),
-        figure=report(
-            "results/figures/cross_eval.png",
-            caption="../report/cross_eval.rst",
-            category="Comparison",
-            labels={"experiments": "all", "what": "cross evaluation"},
+        figure=shown_of_study(
+            "figures/cross_eval.png", "cross evaluation", "cross_eval"
         ),
-        vector="results/figures/cross_eval.svg",
+        vector="results/{study_folder}figures/cross_eval.svg",
     log:
-        "logs/cross_evaluate.log",
+        "logs/{study_folder}cross_evaluate.log",
     conda:
         "../../envs/detectors.yaml"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=scaled_by_attempt(2000),
+        runtime=scaled_by_attempt(10),
     params:
         version=versions.STUDIES,
-        title="all experiments: cross evaluation",
+        title=study_title("cross evaluation"),
     message:
-        "Putting the evaluations side by side"
+        "Comparison of {params.title}"
     shell:
         "python -m detectors.evaluation.cross_evaluation --evaluations {input} --title {params.title:q} --output {output.table}"
         " --figures $(dirname {output.figure}) 2> {log}"
 
 
-use rule cross_evaluate as cross_evaluate_study with:
-    input:
-        of_study("results/{experiment}/eval.csv"),
-    output:
-        table="results/studies/{study}/cross_eval.csv",
-        page=report(
-            "results/studies/{study}/tables/cross_eval.html",
-            caption="../report/cross_eval_table.rst",
-            category="Comparison",
-            labels={"experiments": "{study}", "what": "cross evaluation, table"},
-        ),
-        figure=report(
-            "results/studies/{study}/figures/cross_eval.png",
-            caption="../report/cross_eval.rst",
-            category="Comparison",
-            labels={"experiments": "{study}", "what": "cross evaluation"},
-        ),
-        vector="results/studies/{study}/figures/cross_eval.svg",
-    log:
-        "logs/studies/{study}/cross_evaluate.log",
-    params:
-        version=versions.STUDIES,
-        title="{study}: cross evaluation",
-    message:
-        "Putting the evaluations of {wildcards.study} side by side"
-
-
 rule compare_experiments:
     input:
-        expand("results/{experiment}/video_scores.parquet", experiment=EXPERIMENTS),
+        study_files("results/{experiment}/video_scores.parquet"),
     output:
-        table="results/compare.csv",
-        page=report(
-            "results/tables/compare.html",
-            caption="../report/compare.rst",
-            category="Comparison",
-            labels={"experiments": "all", "what": "DeLong tests"},
-        ),
+        table="results/{study_folder}compare.csv",
+        page=shown_of_study("tables/compare.html", "DeLong tests", "compare"),
     log:
-        "logs/compare_experiments.log",
+        "logs/{study_folder}compare.log",
     conda:
         "../../envs/detectors.yaml"
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(60),
     params:
         version=versions.STUDIES,
-        title="all experiments: DeLong tests of the video AUC",
+        title=study_title("DeLong tests of the video AUC"),
     message:
-        "Testing the differences between experiments"
+        "Comparison of {params.title}"
     shell:
         "python -m detectors.evaluation.compare --scores {input} --title {params.title:q} --output {output.table} 2> {log}"
 
 
-use rule compare_experiments as compare_study with:
-    input:
-        of_study("results/{experiment}/video_scores.parquet"),
-    output:
-        table="results/studies/{study}/compare.csv",
-        page=report(
-            "results/studies/{study}/tables/compare.html",
-            caption="../report/compare.rst",
-            category="Comparison",
-            labels={"experiments": "{study}", "what": "DeLong tests"},
-        ),
-    log:
-        "logs/studies/{study}/compare.log",
-    params:
-        version=versions.STUDIES,
-        title="{study}: DeLong tests of the video AUC",
-    message:
-        "Testing the differences between the experiments of {wildcards.study}"
-
-
 rule summarise_experiments:
     input:
-        expand("results/{experiment}/eval.csv", experiment=EXPERIMENTS),
+        study_files("results/{experiment}/eval.csv"),
     output:
-        table="results/summary.csv",
-        page=report(
-            "results/tables/summary.html",
-            caption="../report/summary.rst",
-            category="Comparison",
-            labels={"experiments": "all", "what": "summary over seeds"},
-        ),
+        table="results/{study_folder}summary.csv",
+        page=shown_of_study("tables/summary.html", "summary over seeds", "summary"),
     log:
-        "logs/summarise_experiments.log",
+        "logs/{study_folder}summarise.log",
     conda:
         "../../envs/detectors.yaml"
     resources:
-        mem_mb=growing(2000),
-        runtime=growing(10),
+        mem_mb=scaled_by_attempt(2000),
+        runtime=scaled_by_attempt(10),
     params:
         version=versions.STUDIES,
-        title="all experiments: summary over the seeds",
+        title=study_title("summary over the seeds"),
     message:
-        "Summing up the experiments"
+        "Comparison of {params.title}"
     shell:
         "python -m detectors.evaluation.summarise --evaluations {input} --title {params.title:q} --output {output.table} 2> {log}"
-
-
-use rule summarise_experiments as summarise_study with:
-    input:
-        of_study("results/{experiment}/eval.csv"),
-    output:
-        table="results/studies/{study}/summary.csv",
-        page=report(
-            "results/studies/{study}/tables/summary.html",
-            caption="../report/summary.rst",
-            category="Comparison",
-            labels={"experiments": "{study}", "what": "summary over seeds"},
-        ),
-    log:
-        "logs/studies/{study}/summarise.log",
-    params:
-        version=versions.STUDIES,
-        title="{study}: summary over the seeds",
-    message:
-        "Summing up the experiments of {wildcards.study}"

@@ -12,13 +12,13 @@ rule make_synthetic:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(60),
     params:
         version=versions.SYNTHETIC,
-        layout=of_dataset("layout"),
-        root=of_dataset("root"),
-        settings=of_dataset("synthetic"),
+        layout=dataset_value("layout"),
+        root=dataset_value("root"),
+        settings=dataset_value("synthetic"),
     message:
         "Rendering the synthetic collection {wildcards.dataset}"
     shell:
@@ -37,8 +37,8 @@ rule train_predictor:
         "../../envs/preprocess.yaml"
     threads: 4
     resources:
-        mem_mb=growing(4000),
-        runtime=growing(60),
+        mem_mb=scaled_by_attempt(4000),
+        runtime=scaled_by_attempt(60),
     params:
         version=versions.PREDICTOR,
     message:

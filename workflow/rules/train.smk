@@ -1,14 +1,7 @@
 rule train_detector:
     input:
-        samples=lambda wildcards: expand(
-            "data/samples/{dataset}.parquet",
-            dataset=EXPERIMENTS[wildcards.experiment]["train"],
-        ),
-        store=lambda wildcards: [
-            path
-            for stage in FAMILIES[EXPERIMENTS[wildcards.experiment]["detector"]].reads
-            for path in stage_shards(stage, EXPERIMENTS[wildcards.experiment]["train"])
-        ],
+        samples=experiment_files("data/samples/{dataset}.parquet", role="train"),
+        store=experiment_shards("reads", "train"),
         # only that it has passed: a test set added later trains nothing
         leakage=ancient("results/{experiment}/leakage.csv"),
     output:
@@ -25,16 +18,14 @@ rule train_detector:
         "../../envs/detectors.yaml"
     threads: 8
     resources:
-        gpu=lambda wildcards: json.loads(
-            EXPERIMENTS[wildcards.experiment]["settings"]
-        ).get("gpus", 1),
-        mem_mb=growing(16000),
+        gpu=experiment_value("gpus"),
+        mem_mb=scaled_by_attempt(16000),
         # no more for another try: it goes on from its last checkpoint, and few clusters allow more than a day
         runtime=1440,
     params:
         version=versions.TRAIN,
-        detector=of_experiment("detector"),
-        settings=of_experiment("settings"),
+        detector=experiment_value("detector"),
+        settings=experiment_value("settings"),
     message:
         "Training {wildcards.experiment}, seed {wildcards.seed}; follow it with: tail -f {log}"
     shell:
