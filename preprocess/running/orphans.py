@@ -3,6 +3,9 @@
 After `kill -9` of Snakemake its jobs know nothing of it. Every Snakemake process of this workflow names itself in the
 environment that its jobs inherit, and `cli.run_command` has each of them watch it. What still runs when
 the next run begins, such as a library call that lets no other thread work, is ended there (`workflow.run_guard`).
+
+/proc is read here rather than with psutil: that tells a process's start as a time of day, which moves with the clock;
+names need ticks since the machine's start, and its boot and namespace ids are not in psutil at all.
 """
 
 from __future__ import annotations
