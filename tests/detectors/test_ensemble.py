@@ -21,7 +21,7 @@ from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
 from preprocess.store.tables import read_rows, write_table
 from workflow.config import check_config, resolve_experiments
-from workflow.status import read_status
+from workflow.state import read_status
 from workflow.verify import verify_store
 
 

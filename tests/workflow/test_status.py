@@ -15,7 +15,8 @@ import yaml
 
 from helpers.small_run import SMALL_CONFIG, snakemake
 from preprocess.video.outcomes import OK, PARTIAL, UNUSED
-from workflow.status import format_status, read_status
+from workflow.state import read_status
+from workflow.status import format_status
 
 STAGES = ["index", "frames", "faces", "crops", "landmarks", "masks", "samples"]
 
