@@ -224,20 +224,24 @@ def _cancel_generic(last: Run, books: Path) -> int:
             except (ValueError, KeyError):  # killed as it wrote the note: not yet submitted
                 continue
     jobs -= {None}
-    if jobs and not last.cancel:
+    if not jobs:
+        return 0
+    if not last.cancel:
         raise UserError(
             f"the last run in this folder was killed ({last}); its jobs may still be on the cluster: "
             f"{', '.join(sorted(jobs))}. Its profile names no command to cancel them (cluster-generic-cancel-cmd). "
             f"End them, then give the command again after: {_forget(books)}"
         )
 
+    command = [last.cancel]
+
     def queued() -> list[str]:
         return [job for job in jobs if _cluster(f"{last.status} {shlex.quote(job)}", last).strip() == "running"]
 
-    if jobs and not last.status:
-        _cluster([last.cancel, *sorted(jobs)], last)
+    if not last.status:
+        _cluster([*command, *sorted(jobs)], last)
         return len(jobs)
-    return _cancel(queued, lambda found: _cluster([last.cancel, *found], last), last)
+    return _cancel(queued, lambda found: _cluster([*command, *found], last), last)
 
 
 _CANCEL = {"slurm": _cancel_slurm, "cluster-generic": _cancel_generic}

@@ -99,14 +99,14 @@ class _FileStatus:
     """What a shard's file says: whether it is current, its size, its time, its videos.
 
     Attributes:
-        videos_ok: Videos that came through; None: the file does not count videos.
+        videos_ok: Videos that came through; 0 where the file does not count them.
         lost: Videos that its stage lost, by reason.
     """
 
     is_current: bool
     n_bytes: int
     mtime: float
-    videos_ok: int | None
+    videos_ok: int
     lost: Counter
 
 
@@ -149,7 +149,7 @@ def _dataset_status(name: str, resolved: dict, data: Path, readers: ThreadPoolEx
         layout=resolved["layout"],
         root=resolved["root"],
         n_shards=len(shards),
-        n_videos=index.videos_ok + index.left_out + sum(index.lost.values()) if ok_of_shard else None,
+        n_videos=(index.videos_ok or 0) + index.left_out + sum(index.lost.values()) if ok_of_shard else None,
         stages=stages,
     )
 
@@ -164,7 +164,8 @@ def _index_status(name: str, resolved: dict, data: Path) -> tuple[StageStatus, d
         return StageStatus(stage="index", n_files=len(shards), n_outdated=len(lists), n_bytes=_size(lists)), {}
     is_current = _is_current(_origin_of(table), Origin(name, "index", resolved["index"], stage.version))
     counts = table.group_by(["shard", "status"]).aggregate([([], "count_all")]).to_pydict()
-    by_status, ok_of_shard = Counter(), dict.fromkeys(shards, 0)
+    by_status: Counter[str] = Counter()
+    ok_of_shard = dict.fromkeys(shards, 0)
     for shard, status, count in zip(counts["shard"], counts["status"], counts["count_all"], strict=True):
         by_status[status] += count
         if status == OK and shard in ok_of_shard:
@@ -273,13 +274,13 @@ def _count_videos(table: pa.Table, with_face: tuple[str, ...]) -> tuple[int, Cou
     return len(ok), Counter(reason.values())
 
 
-def _read_h5(path: Path, stage: Stage) -> tuple[dict[str, str], int | None] | None:
-    """Who made a file, and the videos that it has crops of, where it holds crops."""
+def _read_h5(path: Path, stage: Stage) -> tuple[dict[str, str], int] | None:
+    """Who made a file, and how many videos it has crops of, where it holds crops."""
     try:
         with h5py.File(path, "r") as file:
             origin = {key: str(value) for key, value in file.attrs.items()}
             if stage.name != "crops":
-                return origin, None
+                return origin, 0
             there = file["crops/size"][:, 0] > 0
             return origin, len(np.unique(file["crops/video"][:][there]))
     except FileNotFoundError:

@@ -149,8 +149,8 @@ def other_rows(expected: pa.Table, found: pa.Table, source: str) -> str | None:
 
 def _equal(one: pa.Array, other: pa.Array) -> bool:
     if pa.types.is_floating(one.type):
-        numbers = (array.to_numpy(zero_copy_only=False) for array in (one, other))
-        return one.type == other.type and np.array_equal(*numbers, equal_nan=True)
+        found, expected = (array.to_numpy(zero_copy_only=False) for array in (one, other))
+        return one.type == other.type and np.array_equal(found, expected, equal_nan=True)
     return one.equals(other)
 
 
