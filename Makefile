@@ -48,7 +48,7 @@ lint: env
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --quiet
 
-schema: env ## write the stages' settings into the config's schema
+schema: env ## write the config's schema and docs/settings.md from the models
 	$(BIN)/python -m workflow.schemas.write_schema
 
 clean: ## remove what the demonstration made, keep the raw collections and .venv

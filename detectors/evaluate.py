@@ -18,7 +18,8 @@ from detectors.evaluation.eval_table import make_eval_table
 from detectors.evaluation.leakage import read_leaked
 from detectors.evaluation.outcomes import missing_videos, score_table, video_outcomes
 from detectors.evaluation.record import write_record
-from detectors.evaluation.settings import EvaluateSettings, choose_thresholds, complete_runs
+from detectors.evaluation.settings import EvaluateSettings
+from detectors.evaluation.thresholds import choose_thresholds, complete_runs
 from detectors.figures.experiment import draw_figures
 from detectors.figures.labels import interval_text
 from detectors.figures.tables import decimals, text_table, write_csv_and_page

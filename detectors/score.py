@@ -10,7 +10,6 @@ scored keeps its row, which says why. docs/score.md has more.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import json
 import math
 import tempfile
@@ -183,7 +182,7 @@ def _made_by(trained: Sequence[Trained], settings: StageSettings) -> dict:
             }
             for one in trained
         ],
-        "settings": dataclasses.asdict(settings),
+        "settings": {stage: dict(of) for stage, of in vars(settings).items()},
     }
 
 

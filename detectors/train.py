@@ -8,7 +8,6 @@ of loader workers and cores.
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import importlib
 import json
 import logging
@@ -16,7 +15,7 @@ import math
 import platform
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import lightning as L
@@ -120,7 +119,7 @@ def train_detector(
     selection = select_samples(samples, family_settings.val_share)
     fingerprint = {
         "detector": detector,
-        "settings": dataclasses.asdict(family_settings),
+        "settings": dict(family_settings),
         "seed": seed,
         "samples": {path.name: file_sha256(path) for path in map(Path, samples)},
         "version": versions.TRAIN,
@@ -201,7 +200,7 @@ def _thin_validation(selection: Selection, model: Detector, data: Path, seed: in
     # clips are kept or left out whole: a part of one would be no measure of it
     items = model.scoring_set(selection.val, data).item_of_sample
     val_rows = draw_rows(selection.val_rows, items, model.settings.val_samples, seed)
-    selection = dataclasses.replace(selection, val_rows=val_rows)
+    selection = replace(selection, val_rows=val_rows)
     labels = selection.val.label
     if len(np.unique(labels)) < 2:
         log.warning(

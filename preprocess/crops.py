@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict, deque
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from itertools import chain
 from pathlib import Path
@@ -17,10 +16,11 @@ from pathlib import Path
 import cv2
 import numpy as np
 
-from preprocess.face.margin import MARGIN, parse_margin
+from preprocess.face.margin import parse_margin
 from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
+from preprocess.settings.crops import CropsSettings
 from preprocess.store import versions
 from preprocess.store.crop_file import Crop, write_crops
 from preprocess.store.image_codecs import encode_crop
@@ -33,21 +33,6 @@ from preprocess.video.probe import ProbeError
 _SHARPNESS_SIDE_PX = 128
 # Crops that a worker sends at once: sending each alone costs a twentieth of decoding its video.
 _CROPS_SENT = 16
-
-
-@dataclass(frozen=True)
-class CropsSettings:
-    """How much of the frame is kept around a face."""
-
-    margin: str | float = setting(
-        0.5,
-        "Room around the box on each side: a fraction of its width and height such as 0.5, or pixels such as '30px'.",
-        minimum=0,
-        pattern=MARGIN,
-    )
-    max_size_px: int | None = setting(
-        None, "Longer side above which a crop is reduced (area resampling); null keeps every pixel.", minimum=16
-    )
 
 
 def crop_window(box: np.ndarray, margin: str | float) -> tuple[int, int, int, int]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import argparse
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -19,62 +18,14 @@ from preprocess.face.search import SearchedFrame, SearchSettings, search_videos
 from preprocess.face.tracks import FaceTracker
 from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
 from preprocess.running.device import pick_device
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import load_settings, settings_json
+from preprocess.settings.faces import FacesSettings
 from preprocess.store import versions
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FACES
 from preprocess.store.tables import read_rows, write_table
 from preprocess.video.outcomes import NO_FACE, OK, UNDECODED, UNUSED
 from preprocess.video.probe import ProbeError
-
-
-@dataclass(frozen=True)
-class FacesSettings:
-    """Which faces are found, and what makes a track."""
-
-    min_size_px: int = setting(
-        40, "Shorter side of the smallest face to keep; frames are searched at the scale that it allows.", minimum=12
-    )  # fmt: skip
-    score_threshold: float = setting(0.9, "MTCNN score below which a box is no face.", minimum=0.0, maximum=1.0)
-    track_score: float = setting(
-        0.995,
-        "Score that the best box of a face track must reach, or the track is dropped as no face; a face that is seen "
-        "for longer has more chances. On the clips that it was chosen on, prints, leaves and a flower pot reached "
-        "0.991 at best, faces 0.998 at least but for a blurred profile (0.983). Lower it when faces turned away are "
-        "dropped. Does not apply where only one frame was searched, as in an image.",
-        minimum=0.0,
-        maximum=1.0,
-    )
-    iou_threshold: float = setting(
-        0.3, "Overlap (intersection over union) above which two boxes are one face track.", minimum=0.0, maximum=1.0
-    )
-    max_jump: float = setting(
-        1.25,
-        "How far a face may go between sampled frames without overlap, in sides of its box, when nothing is known of "
-        "its motion; later boxes are sought where the motion leads. For frames up to a quarter of a second apart. "
-        "0 links by overlap with the last box alone.",
-        minimum=0.0,
-    )
-    max_gap: int = setting(2, "Sampled frames that a face may be unseen within its track.", minimum=0)
-    scene_cuts: bool = setting(
-        True, "End face tracks where the colours of the whole frame change from one sampled frame to the next."
-    )
-    min_track_frames: int = setting(1, "Shortest face track to keep, in sampled frames.", minimum=1)
-    faces_per_video: int | None = setting(
-        None,
-        "About how many faces of a video to use, shared among its tracks in proportion to their length, at least one "
-        "a track; null uses all. Faces left out keep their row, with the status unused.",
-        minimum=1,
-    )
-    full_search_every: int = setting(
-        4,
-        "Every how many sampled frames the whole frame is searched; between them only around the faces of these. "
-        "1 searches every frame whole: it also finds who is seen in fewer frames in a row, and costs about three times "
-        "as much.",
-        minimum=1,
-    )
-    batch_size: int = setting(32, "Frames searched at once; lower it when the GPU's memory runs out.", minimum=1)
-    inherit: bool = setting(True, "Give a fake the boxes of its real video; false searches every video.")
 
 
 def track_video(frames: list[dict], searched: Iterable[SearchedFrame], settings: FacesSettings) -> list[dict]:

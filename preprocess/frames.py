@@ -8,33 +8,21 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
 from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
+from preprocess.settings.frames import FramesSettings
 from preprocess.store import versions
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FRAMES
 from preprocess.store.tables import read_rows, write_table
 from preprocess.video.outcomes import NO_FRAMES, OK
 from preprocess.video.probe import ProbeError, frame_times
-
-
-@dataclass(frozen=True)
-class FramesSettings:
-    """Which frames of a video are used."""
-
-    mode: str = setting(
-        "uniform", "How frames are chosen: n_frames evenly spaced, every stride-th, or one run of n_frames.",
-        choices=("uniform", "stride", "clip"),
-    )  # fmt: skip
-    n_frames: int = setting(32, "Frames a video in the modes uniform and clip (studies use 10, 32, 50).", minimum=1)
-    stride: int = setting(10, "Distance between frames in the mode stride; 1 takes every frame.", minimum=1)
 
 
 def sample_frames(n_frames: int, settings: FramesSettings) -> np.ndarray:

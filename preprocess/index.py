@@ -18,14 +18,16 @@ from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
-from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
-from preprocess.datasets.raw import leads_out, shares
+from preprocess.datasets import LAYOUTS
+from preprocess.datasets.downsample import left_out_fakes
+from preprocess.datasets.raw import RawVideo, leads_out
 from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
+from preprocess.settings.index import IndexSettings
 from preprocess.store import versions
 from preprocess.store.origin import Origin
-from preprocess.store.schemas import INDEX, SPLITS, describe_statuses
+from preprocess.store.schemas import INDEX, describe_statuses
 from preprocess.store.shards import shard_name, stable_hash
 from preprocess.store.tables import write_table
 from preprocess.video.outcomes import MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
@@ -79,14 +81,7 @@ def index_videos(
         raise UserError(f"dataset {dataset!r}: the name must not be empty or hold a slash; it begins every video id")
     if n_shards < 1:
         raise UserError(f"dataset {dataset!r}: n_shards is {n_shards}; the smallest allowed value is 1")
-    try:
-        shares(settings.test_share)
-    except UserError as error:
-        raise UserError(f"dataset {dataset!r}: {error}") from error
-    for split in settings.splits or []:
-        if split not in SPLITS:
-            raise UserError(f"dataset {dataset!r}: splits holds {split!r}; allowed: {', '.join(SPLITS)}")
-    videos = sorted(LAYOUTS[layout](root, dataset, settings), key=lambda video: video.video_id)
+    videos = sorted(LAYOUTS[layout].find_videos(root, dataset, settings), key=lambda video: video.video_id)
     if not videos:
         raise UserError(f"dataset {dataset!r}: {str(root)!r} is laid out as {layout!r}, but its folders hold no videos")
     for one, next_one in itertools.pairwise(videos):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Iterable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -20,7 +19,8 @@ from preprocess.face.shape_predictor import ShapePredictor, grey_values
 from preprocess.running.cli import UserError, progress, run_command
 from preprocess.running.device import pick_device
 from preprocess.running.parallel import ordered_map
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import load_settings, settings_json
+from preprocess.settings.landmarks import LandmarksSettings
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, boxes_in_crops
 from preprocess.store.origin import Origin
@@ -44,15 +44,6 @@ RECT_SHIFT_DOWN = 0.055
 
 # Grey pixels of a batch, padding included: a batch of close-ups holds fewer crops, so that memory stays bounded.
 _BATCH_PIXELS = 1 << 26
-
-
-@dataclass(frozen=True)
-class LandmarksSettings:
-    """How landmarks are found."""
-
-    batch_size: int = setting(
-        256, "Crops evaluated at once, fewer when they are large; the points do not depend on it.", minimum=1
-    )
 
 
 def landmark_rect(boxes: np.ndarray) -> np.ndarray:

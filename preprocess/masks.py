@@ -21,8 +21,9 @@ import pyarrow as pa
 
 from preprocess.face.mask_images import cut_mask, difference_mask, hull_mask
 from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, progress, run_command
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
+from preprocess.settings.masks import MasksSettings
 from preprocess.store import versions
 from preprocess.store.crop_file import CropReader, boxes_in_crops
 from preprocess.store.image_codecs import encode_mask
@@ -35,21 +36,6 @@ from preprocess.video.outcomes import OK
 from preprocess.video.probe import ProbeError
 
 log = logging.getLogger("preprocess")
-
-
-@dataclass(frozen=True)
-class MasksSettings:
-    """How manipulation masks are made."""
-
-    mask_video_threshold: int = setting(
-        64, "Grey value of a mask video from which a pixel counts as manipulated.", minimum=1
-    )
-    difference_threshold: float = setting(
-        0.07, "Smoothed structural difference (1 - SSIM) from which a pixel counts as manipulated.", minimum=0.0
-    )
-    difference_noise_factor: float = setting(
-        1.25, "How far above the difference around the face, which compression makes, it must be.", minimum=0.0
-    )
 
 
 @dataclass(frozen=True)

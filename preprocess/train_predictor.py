@@ -10,17 +10,17 @@ from __future__ import annotations
 import argparse
 import logging
 import time
-from dataclasses import dataclass
 from pathlib import Path
 
 import dlib
 import numpy as np
+from pydantic import Field
 
 from preprocess.face.shape_predictor import grey_values
 from preprocess.landmarks import landmark_rect
 from preprocess.running.cli import progress, run_command
 from preprocess.running.parallel import ordered_map
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import Settings, load_settings, settings_json
 from preprocess.store.atomic import atomic_path
 from preprocess.synthetic import render_portrait
 
@@ -36,22 +36,25 @@ _SHIFT = (0.035, 0.03)
 _DLIB_THREADS = 4
 
 
-@dataclass(frozen=True)
-class PredictorSettings:
+class PredictorSettings(Settings):
     """How many portraits, and the size of the ensemble (names as in Kazemi and Sullivan 2014)."""
 
-    seed: int = setting(0, "Another seed gives other portraits and other trees.")
-    n_portraits: int = setting(500, "Rendered portraits to learn from; more are slower and better.", minimum=2)
-    boxes_per_portrait: int = setting(2, "Face boxes tried on each portrait, as a detector's would differ.", minimum=1)
-    min_side_px: int = setting(180, "Side of the smallest portrait; the face takes about half of it.", minimum=120)
-    max_side_px: int = setting(360, "Side of the largest portrait.", minimum=120)
-    cascade_depth: int = setting(8, "Levels of the cascade.", minimum=1)
-    trees_per_level: int = setting(80, "Trees of a level.", minimum=1)
-    tree_depth: int = setting(3, "Splits from the root to a leaf.", minimum=1)
-    shrinkage: float = setting(0.25, "Share of its correction that a tree makes (dlib's nu), up to 1.", minimum=0.001)
-    oversampling: int = setting(8, "Starting shapes tried for each face box.", minimum=1)
-    split_candidates: int = setting(20, "Random pixel pairs that a split chooses from.", minimum=1)
-    pool_size: int = setting(400, "Pixels that the trees of a level may compare.", minimum=2)
+    seed: int = Field(0, description="Another seed gives other portraits and other trees.")
+    n_portraits: int = Field(500, ge=2, description="Rendered portraits to learn from; more are slower and better.")
+    boxes_per_portrait: int = Field(
+        2, ge=1, description="Face boxes tried on each portrait, as a detector's would differ."
+    )
+    min_side_px: int = Field(180, ge=120, description="Side of the smallest portrait; the face takes about half of it.")
+    max_side_px: int = Field(360, ge=120, description="Side of the largest portrait.")
+    cascade_depth: int = Field(8, ge=1, description="Levels of the cascade.")
+    trees_per_level: int = Field(80, ge=1, description="Trees of a level.")
+    tree_depth: int = Field(3, ge=1, description="Splits from the root to a leaf.")
+    shrinkage: float = Field(
+        0.25, ge=0.001, le=1, description="Share of its correction that a tree makes (dlib's nu), up to 1."
+    )
+    oversampling: int = Field(8, ge=1, description="Starting shapes tried for each face box.")
+    split_candidates: int = Field(20, ge=1, description="Random pixel pairs that a split chooses from.")
+    pool_size: int = Field(400, ge=2, description="Pixels that the trees of a level may compare.")
 
 
 def train_predictor(settings: PredictorSettings, *, threads: int) -> dlib.shape_predictor:

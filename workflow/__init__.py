@@ -5,5 +5,5 @@ People run `status` and `verify`; `state` and `checks/` read for them. The Snake
 report in `report/`. Nothing below imports this.
 
 May import: `detectors` with its rooms `evaluation`, `families`, `interface`; `preprocess` with its rooms `datasets`,
-`synthetic`, `store`, `running`, `video`.
+`settings`, `store`, `running`, `video`.
 """

@@ -22,6 +22,7 @@ from pathlib import Path
 import pandas as pd
 
 from detectors.figures.tables import write_csv
+from preprocess.datasets import LAYOUTS
 from preprocess.running.cli import UserError, run_command
 from preprocess.store.shards import shard_names
 from preprocess.store.tables import read_table
@@ -34,10 +35,6 @@ SHARED_AS = {"video": "a file", "source": "a source video", "identity": "a perso
 KINDS = tuple(SHARED_AS)
 
 COLUMNS = ("dataset", "video_id", "kind", "shared", "train_video_id", "n_train_videos")
-
-# Layouts of published collections, whose names of videos, sources and people mean the same in every copy. In folders
-# of one's own (`videos`, `images`) the name 001.mp4 says nothing.
-NAMED_LAYOUTS = ("faceforensics", "celebdf", "dfdc")
 
 _INDEX_COLUMNS = ["video_id", "dataset", "path", "label", "split", "source_group", "identities", "checksum", "status"]
 _EXAMPLE = {
@@ -83,8 +80,9 @@ def find_leaks(
 def _keys(videos: pd.DataFrame, kind: str, layouts: Mapping[str, str]) -> pd.DataFrame:
     """What videos could share, a row each: dataset, video_id, `within` (where the name holds) and `shared`."""
     layout = videos["dataset"].map(layouts)
+    published = [name for name, of in LAYOUTS.items() if of.published]
     # names hold in every copy of a published collection, or in their own data set alone
-    videos = videos.assign(within=layout.where(layout.isin(NAMED_LAYOUTS), "data set " + videos["dataset"]))
+    videos = videos.assign(within=layout.where(layout.isin(published), "data set " + videos["dataset"]))
     if kind == "video":
         # the same bytes are the same video, whatever their names
         by_content = videos.assign(within="", shared=videos["checksum"])

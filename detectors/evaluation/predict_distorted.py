@@ -11,7 +11,6 @@ import dataclasses
 import itertools
 import json
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -20,13 +19,14 @@ import torch
 
 from detectors.data.loader import default_workers
 from detectors.data.samples import UNKNOWN_LABEL, Samples
-from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED, DistortedCrops
+from detectors.evaluation.distortions import UNDISTORTED, DistortedCrops
+from detectors.evaluation.settings import RobustnessSettings
 from detectors.families.registry import load_detector
 from detectors.interface.detector import Detector
 from detectors.interface.predictions import SAMPLE_COLUMNS, add_scoring_arguments, predictions_origin, score_items
 from preprocess.running.cli import run_command
 from preprocess.running.device import pick_device
-from preprocess.running.settings import load_settings, setting, settings_json
+from preprocess.running.settings import load_settings, settings_json
 from preprocess.store import versions
 from preprocess.store.origin import read_origin
 from preprocess.store.schemas import DISTORTED_PREDICTIONS
@@ -36,25 +36,6 @@ log = logging.getLogger("detectors")
 
 SPLIT = "test"
 _VIDEOS = 8  # first word of a seed
-
-
-@dataclass(frozen=True)
-class RobustnessSettings:
-    """What the robustness sweep distorts, how much of it, and how."""
-
-    distortions: list | tuple = setting(
-        tuple(DISTORTIONS), "Distortions to apply, see docs/robustness.md.", item_choices=tuple(DISTORTIONS)
-    )
-    strengths: list | tuple = setting(
-        STRENGTHS, "Grades of each distortion, 1 weak to 5 strong; fewer for a quicker look.", item_choices=STRENGTHS
-    )
-    max_samples: int | None = setting(
-        10_000,
-        "Face crops of each data set, of whole videos drawn as many real as fake; null: all. Each is scored once for "
-        "every distortion and strength.",
-        minimum=1,
-    )
-    seed: int = setting(0, "Of the draw of videos and of the noise.", minimum=0)
 
 
 def draw_videos(samples: Samples, max_samples: int | None, seed: int) -> np.ndarray:
@@ -174,7 +155,7 @@ def predict_dataset(
     ]
     table = pa.concat_tables(parts).select(DISTORTED_PREDICTIONS.names)
     origin = predictions_origin(dataset, "robustness", trained, detector.aggregation, SPLIT)
-    made_by = json.loads(origin.settings) | {"robustness": dataclasses.asdict(settings)}
+    made_by = json.loads(origin.settings) | {"robustness": dict(settings)}
     origin = dataclasses.replace(origin, settings=settings_json(made_by), version=versions.ROBUSTNESS)
     write_table(output, table, DISTORTED_PREDICTIONS, origin)
     return table

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import platform
 from collections.abc import Iterable, Sequence
@@ -11,6 +10,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from detectors.evaluation.settings import EvaluateSettings
 from preprocess.running.cli import UserError
 from preprocess.store import versions
 from preprocess.store.atomic import atomic_path
@@ -29,7 +29,7 @@ def write_record(
     path: str | Path,
     *,
     experiment: str,
-    evaluate_settings: object,
+    evaluate_settings: EvaluateSettings,
     ledgers: Iterable[Path],
     summaries: Sequence[Path],
     table: pd.DataFrame,
@@ -45,7 +45,7 @@ def write_record(
     Args:
         path: JSON file to write.
         experiment: Its name.
-        evaluate_settings: Dataclass of the evaluation's settings.
+        evaluate_settings: Settings of the evaluation.
         ledgers: Of its data sets, `<data>/samples/<dataset>.ledger.parquet`; the stages' files lie beside.
         summaries: `summary.json` of every training.
         table: The evaluation.
@@ -57,7 +57,7 @@ def write_record(
         "experiment": experiment,
         "datasets": {path.name.removesuffix(".ledger.parquet"): _dataset(path) for path in sorted(ledgers)},
         "trainings": [_read(path) for path in summaries],
-        "evaluate": dataclasses.asdict(evaluate_settings),
+        "evaluate": dict(evaluate_settings),
         "evaluation": json.loads(table.to_json(orient="records", double_precision=15)),
         "stage_versions": {name: value for name, value in vars(versions).items() if name.isupper()},
         "libraries": {name: version(name) for name in _LIBRARIES},

@@ -19,7 +19,8 @@ from sklearn.metrics import roc_auc_score
 
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
 from detectors.evaluation.over_seeds import ALIKE, COUNT, METRIC, SEED, mean_row
-from detectors.evaluation.settings import EvaluateSettings, choose_thresholds
+from detectors.evaluation.settings import EvaluateSettings
+from detectors.evaluation.thresholds import choose_thresholds
 from detectors.figures.labels import DOMAIN_LINES, DOMAINS, figure_title
 from detectors.figures.style import COLOURS, GREY, empty_figure, panels, write_figure
 from detectors.figures.tables import decimals, table_of, write_csv_and_page
@@ -59,7 +60,7 @@ def measure_robustness(
 
     Args:
         distorted: Every seed on every test data set.
-        thresholds: By seed and level, as `detectors.evaluation.settings.choose_thresholds` gives them.
+        thresholds: By seed and level, as `detectors.evaluation.thresholds.choose_thresholds` gives them.
         train: Data sets that the detector was trained on.
 
     Returns:

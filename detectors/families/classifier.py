@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -11,43 +10,13 @@ from timm.data import IMAGENET_DEFAULT_MEAN, IMAGENET_DEFAULT_STD
 from torch import Tensor, nn
 from torch.utils.data import Dataset
 
-from detectors.data.labelled_crops import BALANCES, LabelledCrops
+from detectors.data.labelled_crops import LabelledCrops
 from detectors.data.samples import Samples
+from detectors.families.settings import ClassifierSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.detector import NetworkDetector
 from detectors.networks.losses import cross_entropy, focal_loss
-from preprocess.running.settings import setting
-
-
-@dataclass(frozen=True)
-class ClassifierSettings(NetworkSettings):
-    """Settings of a plain classifier."""
-
-    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0, maximum=1)
-    normalisation: str = setting(
-        "half",
-        "How pixels become input: half is (value - 0.5) / 0.5, as DeepfakeBench has it for every detector; imagenet is "
-        "the mean and deviation that most timm weights were trained with.",
-        choices=("half", "imagenet"),
-    )
-    loss: str = setting("cross_entropy", "focal counts easy faces less.", choices=("cross_entropy", "focal"))
-    fake_weight: float = setting(
-        0.5,
-        "Weight of fakes in the loss, reals weigh one minus it; 0.25 with the focal loss of the studies.",
-        minimum=0,
-        maximum=1,
-    )
-    focal_gamma: float = setting(2.0, "How much less the focal loss counts easy faces.", minimum=0)
-    label_smoothing: float = setting(
-        0.0, "Share of the target spread over both classes (cross_entropy).", minimum=0, maximum=1
-    )
-    balance: str = setting(
-        "none",
-        "What an epoch draws: none, the samples as they are; label, as many reals as fakes; method, besides, as many "
-        "fakes of each method.",
-        choices=BALANCES,
-    )
 
 
 class Classifier(NetworkDetector):

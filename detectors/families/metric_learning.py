@@ -13,38 +13,16 @@ the first epochs can be the best one.
 from __future__ import annotations
 
 from abc import abstractmethod
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.classifier import Classifier
+from detectors.families.settings import MetricLearningSettings, SiameseSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.losses import pair_contrastive, pairs_of_batch, triplet_loss
-from preprocess.running.settings import other_default, setting
-
-
-@dataclass(frozen=True)
-class MetricLearningSettings(ClassifierSettings):
-    """Settings of both; those of the loss (`loss`, `fake_weight`, ...) are the classifier's, of the second stage."""
-
-    embedding_epochs: int = setting(
-        5, "First epochs, in which the embedding learns; the other epochs are the classifier's.", minimum=1
-    )
-    embedding_margin: float = setting(
-        1.0, "How much farther apart real and fake are to lie, an L2 distance between vectors.", minimum=0
-    )
-    balance: str = other_default(ClassifierSettings, "balance", "label")
-
-
-@dataclass(frozen=True)
-class SiameseSettings(MetricLearningSettings):
-    """Settings of the Siamese detector."""
-
-    embedding_size: int = setting(48, "Length of the vectors.", minimum=1)
-    hidden_size: int = setting(48, "Hidden units of the classifier.", minimum=1)
 
 
 class MetricLearner(Classifier):

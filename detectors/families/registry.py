@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import pickle
 from pathlib import Path
@@ -54,7 +53,7 @@ def load_detector(path: str | Path, *, prediction_only: bool = True) -> tuple[De
     settings = load_settings(family.Settings, checkpoint["settings"])
     if isinstance(settings, NetworkSettings):
         # the weights come from the file: nothing may be fetched for them
-        settings = dataclasses.replace(settings, pretrained=False)
+        settings = settings.model_copy(update={"pretrained": False})
     detector = family(settings, methods, prediction_only=prediction_only)
     needed = detector.state_dict().keys()
     missing = sorted(needed - state.keys())

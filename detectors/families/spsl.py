@@ -9,32 +9,18 @@ Written from the paper's description.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
 from torch import Tensor
 
-from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.classifier import Classifier
+from detectors.families.settings import SpslSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import add_input_channel
-from preprocess.running.settings import setting
 
 # Below this amplitude, of pixels from 0 to 1, a frequency is rounding error and its phase means nothing.
 _SMALLEST_AMPLITUDE = 1e-4
-
-
-@dataclass(frozen=True)
-class SpslSettings(ClassifierSettings):
-    """Settings of SPSL; the defaults are the paper's. At batches of 16 the published learning rate is 1.414e-4."""
-
-    phase: bool = setting(True, "false: colours alone (the ablation).")
-    phase_gain: float = setting(
-        1.0,
-        "Factor on the phase image, whose root mean square is 1 / size as published: 256 raises it to that of the "
-        "colours, which learns faster from random weights.",
-        minimum=0,
-    )
 
 
 class Spsl(Classifier):

@@ -9,7 +9,6 @@ ACL 2018).
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -20,36 +19,13 @@ from torch.utils.data import Dataset
 
 from detectors.data.samples import Samples
 from detectors.data.scoring_set import ScoringSet
-from detectors.families.classifier import Classifier, ClassifierSettings
+from detectors.families.classifier import Classifier
 from detectors.families.clips import LabelledClips, TrackClips, n_frames_of
+from detectors.families.settings import TemporalSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import VectorNetwork
-from preprocess.running.settings import other_default, setting
 
 log = logging.getLogger("detectors")
-
-
-@dataclass(frozen=True)
-class TemporalSettings(ClassifierSettings):
-    """Settings of the temporal detector, optimiser and schedule the study's; `samples_per_epoch` counts crops."""
-
-    size: int = other_default(ClassifierSettings, "size", 224)
-    n_frames: int = setting(10, "Frames of a track that the LSTM reads, evenly spaced.", minimum=1)
-    lstm_size: int = setting(128, "Length of the LSTM's state in each direction.", minimum=1)
-    lstm_layers: int = setting(1, "LSTMs one upon the other.", minimum=1)
-    unfrozen_layers: int | None = setting(
-        18,
-        "Last layers of the backbone, of those with weights, that learn in the first epoch; null: all. The others stay "
-        "as they were loaded: set null with random weights.",
-        minimum=0,
-    )
-    unfreeze_per_epoch: int = setting(
-        0, "How many layers more learn with each epoch (gradual unfreezing), the last ones first.", minimum=0
-    )
-    batch_size: int = other_default(ClassifierSettings, "batch_size", 32, "Clips in a batch; each is n_frames crops.")
-    optimizer: str = other_default(ClassifierSettings, "optimizer", "adamw")
-    learning_rate: float = other_default(ClassifierSettings, "learning_rate", 3e-4, "Step size.")
-    schedule: str = other_default(ClassifierSettings, "schedule", "cosine")
 
 
 class SequenceNetwork(nn.Module):

@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import itertools
 import math
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -24,32 +23,14 @@ from torch.utils.data import Dataset
 
 from detectors.data.pairs import RealFakePairs
 from detectors.data.samples import Samples
+from detectors.families.settings import UcfSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.networks.backbones import Backbone
 from detectors.networks.detector import NetworkDetector
 from detectors.networks.losses import triplet_loss
-from preprocess.running.settings import setting
 
 _DECODER_STAGES = 3
 _EPSILON = 1e-5
-
-
-@dataclass(frozen=True)
-class UcfSettings(NetworkSettings):
-    """Settings of UCF; the defaults are the paper's."""
-
-    channels: int = setting(
-        512, "Channels of content and forgery features, a multiple of 8; 128 trains on a laptop.", minimum=8
-    )
-    dropout: float = setting(0.2, "Dropout before the last layer of the heads.", minimum=0, maximum=1)
-    decoder_dropout: float = setting(0.3, "Dropout in the decoder.", minimum=0, maximum=1)
-    permute_probability: float = setting(
-        0.7, "How often common features change places, reals among reals and fakes among fakes.", minimum=0, maximum=1
-    )
-    specific_weight: float = setting(0.1, "Weight of the method classification.", minimum=0)
-    reconstruction_weight: float = setting(0.3, "Weight of the four reconstructions.", minimum=0)
-    contrastive_weight: float = setting(0.05, "Weight of the contrastive loss.", minimum=0)
-    contrastive_margin: float = setting(3.0, "Margin of the contrastive loss, an L2 distance.", minimum=0)
 
 
 class Features(NamedTuple):

@@ -27,7 +27,7 @@ def draw_figures(folder: str | Path, runs: Sequence[DetectorRun], table: pd.Data
 
     Args:
         folder: Where each of `FIGURES` is written, as .png and .svg.
-        runs: Every seed on every test data set, as `detectors.evaluation.settings.complete_runs` gives them.
+        runs: Every seed on every test data set, as `detectors.evaluation.thresholds.complete_runs` gives them.
         table: What `detectors.evaluation.eval_table.make_eval_table` made of them.
 
     Returns:

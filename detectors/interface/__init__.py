@@ -1,4 +1,4 @@
 """The interface of a detector, its settings, and scoring with it.
 
-May import: `data`; of preprocess `face`, `store`, `running`.
+May import: `data`; of preprocess `settings`, `store`, `running`.
 """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import logging
 import sys
 import warnings
@@ -107,7 +106,7 @@ def _trainer(network: TrainableNetwork, training: Training) -> L.Trainer:
     settings: NetworkSettings = network.settings
     devices, on_gpu = training.devices, training.on_gpu
     logger = TensorBoardLogger(training.logs, name="tensorboard", version="", default_hp_metric=False)
-    logger.log_hyperparams({**dataclasses.asdict(settings), "seed": training.seed})
+    logger.log_hyperparams({**dict(settings), "seed": training.seed})
     interactive = sys.stderr.isatty()
     return L.Trainer(
         max_epochs=settings.epochs,

@@ -16,7 +16,7 @@ from pathlib import Path, PurePosixPath
 from typing import Any, NoReturn
 
 from preprocess.running.cli import UserError
-from preprocess.running.settings import setting
+from preprocess.settings.index import IndexSettings
 from preprocess.store.schemas import ORIGINAL
 from preprocess.store.shards import stable_hash
 from preprocess.video.outcomes import UNLABELLED
@@ -28,41 +28,6 @@ VIDEO_SUFFIXES = (
     *(".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp"),
 )
 IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-
-
-@dataclass(frozen=True)
-class IndexSettings:
-    """Settings of the stage `index`."""
-
-    compressions: list | None = setting(
-        None, "Compressions to take, such as [c23]; null takes every one found. For faceforensics only."
-    )
-    methods: list | None = setting(
-        None, "Manipulation methods to take, with the real videos they were made from; null takes every one found."
-    )
-    label: str | None = setting(
-        None,
-        "For the layouts videos and images: the label of the whole set; null when it has folders real/ and fake/.",
-        choices=(None, "real", "fake"),
-    )
-    test_share: float | list = setting(
-        0.3,
-        "For the layouts videos and images, which have no official split: share held out as test, or [val, test], such "
-        "as [0.1, 0.2]; the rest is for training.",
-        minimum=0,
-    )
-    splits: list | None = setting(
-        None,
-        "Splits to use, of train, val and test, such as [test]; videos of the others are neither opened nor decoded. "
-        "null uses all. Saves time where a protocol is dense and for the test split alone.",
-    )
-    downsample_fakes: int = setting(
-        1,
-        "Take one of so many fakes of the training split, spread over the videos that they were made from; the others "
-        "are neither opened nor decoded. 5 balances DFDC. Validation and test keep every fake.",
-        minimum=1,
-    )
-    downsample_seed: int = setting(0, "Which fakes are taken: another seed draws others.")
 
 
 @dataclass(frozen=True)
@@ -242,35 +207,20 @@ def read_json(path: Path, kind: type, expected: str) -> Any:
     return value
 
 
-def drawn_split(path: str, test_share: float | list) -> str:
+def drawn_split(path: str, shares: tuple[float, float]) -> str:
     """The split of a file where nobody published one, by a hash of its relative path.
 
     A file's split never changes when files are added or removed; larger shares never move one into training.
 
     Args:
         path: Relative to the root.
-        test_share: As in `IndexSettings`.
+        shares: Of val and of test; the rest is for training.
     """
-    val, test = shares(test_share)
+    val, test = shares
     place = stable_hash(path)
     if place < test * 2**64:
         return "test"
     return "val" if place < (test + val) * 2**64 else "train"
-
-
-def shares(test_share: float | list) -> tuple[float, float]:
-    """The shares of val and test that the setting `test_share` asks for.
-
-    Raises:
-        UserError: It is neither a share nor two of them, or they come to more than everything.
-    """
-    found = test_share if isinstance(test_share, list) else [0, test_share]
-    numbers = all(isinstance(share, int | float) and share >= 0 for share in found)
-    if len(found) != 2 or not numbers or sum(found) > 1:
-        raise UserError(
-            f"test_share is {test_share}; allowed: 0 to 1, or [val, test], two such shares that come to 1 at most"
-        )
-    return found[0], found[1]
 
 
 def unlabelled(dataset: str, path: str, name: str, split: str | None, kind: str = "video") -> RawVideo:

@@ -67,7 +67,7 @@ def find_files(
 
 def _raw_video(dataset: str, path: str, kind: str, settings: IndexSettings) -> RawVideo:
     word = settings.label or PurePosixPath(path).parts[0]
-    split = drawn_split(path, settings.test_share)
+    split = drawn_split(path, settings.val_and_test_share)
     if word not in FOLDERS:
         return unlabelled(dataset, path, path, split, kind)
     method = REAL if word == "real" else dataset

@@ -12,7 +12,7 @@ _SSIM_C1 = (0.01 * 255) ** 2
 _SSIM_C2 = (0.03 * 255) ** 2
 
 # Masks from differences: lengths as shares of the face's size, the root of its box's area. Chosen, with the defaults of
-# `preprocess.masks.MasksSettings`, on rendered collections with known masks (x264 crf 23 and 40).
+# `preprocess.settings.masks.MasksSettings`, on rendered collections with known masks (x264 crf 23 and 40).
 _SMOOTHING = 0.08
 _OPENING = 0.05
 _NOISE_PERCENTILE = 90

@@ -1,70 +1,98 @@
-"""Settings of a stage: a frozen dataclass whose fields carry their default and their documentation.
+"""What settings are: pydantic models whose fields carry type, default, limits and one sentence for the user.
 
-The dataclass is the only place where a default stands; the schema of `config.yaml` repeats it for
-editors and error messages, and a test holds the two together.
+The models are the only place where these stand. The schema of `config.yaml`, the tables of docs/settings.md and the
+messages about mistakes are made from them.
 """
 
 from __future__ import annotations
 
-import dataclasses
 import json
-import re
-import types
-import typing
-from typing import Any, TypeVar
+import os
+from collections.abc import Iterator
+from typing import Annotated, Any, TypeVar
+
+# looking for plugins of pydantic reads the metadata of every installed package, 0.1 s
+os.environ.setdefault("PYDANTIC_DISABLE_PLUGINS", "__all__")
+
+from pydantic import (
+    BaseModel,
+    ConfigDict,
+    Field,
+    ValidationError,
+    ValidatorFunctionWrapHandler,
+    field_validator,
+    model_validator,
+)
 
 from preprocess.running.cli import UserError
+from preprocess.running.mistakes import Contradictions, described
 
-S = TypeVar("S")
+S = TypeVar("S", bound="Settings")
+
+Share = Annotated[float, Field(ge=0, le=1)]
 
 
-def setting(
-    default: Any,
-    doc: str,
-    *,
-    choices: tuple | None = None,
-    item_choices: tuple | None = None,
-    minimum: float | None = None,
-    maximum: float | None = None,
-    pattern: str | None = None,
-) -> Any:
-    """A dataclass field with its documentation, and the values that it allows.
+class Settings(BaseModel):
+    """What all settings have in common: unknown names and values of another type are refused, nothing can be changed.
 
-    Args:
-        default: Value when the user says nothing.
-        doc: One sentence for the user: when to change it.
-        choices: The allowed values, where they can be listed.
-        item_choices: The allowed items of a list.
-        minimum: The smallest allowed number.
-        maximum: The largest allowed number.
-        pattern: Regular expression that a text must match from beginning to end.
+    A field is written `n_frames: int = Field(32, ge=1, description="Frames of a video.")`; where the values can be
+    listed, its type is a `Literal` of them. Rules across fields go into `contradictions`.
     """
-    limits = {"choices": choices, "item_choices": item_choices, "minimum": minimum, "maximum": maximum}
-    return dataclasses.field(default=default, metadata={"doc": doc, "pattern": pattern} | limits)
+
+    # built when first used: planning knows more models than it needs
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, defer_build=True)
+
+    def contradictions(self) -> Iterator[str]:
+        """Values that do not go together, a sentence for each; it begins with the name of a field and a colon."""
+        yield from ()
+
+    @classmethod
+    def defaults(cls) -> dict[str, Any]:
+        """What every field is when the user says nothing."""
+        return {name: field.default for name, field in cls.model_fields.items()}
+
+    @model_validator(mode="after")
+    def _values_go_together(self: S) -> S:
+        if told := list(self.contradictions()):
+            raise Contradictions(told)
+        return self
+
+    @field_validator("*", mode="wrap")
+    @classmethod
+    def _as_written(cls, value: Any, validate: ValidatorFunctionWrapHandler) -> Any:
+        # 1 stays 1 where decimals are allowed: reruns hang on the text that the settings make
+        valid = validate(value)
+        return value if type(value) is int else valid
 
 
-def other_default(cls: type, name: str, default: Any, doc: str | None = None) -> Any:
-    """A setting of another dataclass with another default; it allows the same values.
+def other_default(parent: type[Settings], name: str, default: Any, doc: str | None = None) -> Any:
+    """A field of other settings with another default; it has the same limits. The type is to be written again.
 
     Args:
-        cls: Settings that have it, usually the parent.
-        name: Of the setting.
+        parent: Settings that have it.
+        name: Of the field.
         default: Value when the user says nothing.
         doc: Where there is something else to say than there.
 
     Raises:
-        KeyError: The dataclass has no such setting.
+        KeyError: There is no such field.
     """
-    metadata = {field.name: field.metadata for field in dataclasses.fields(cls)}[name]
-    return dataclasses.field(default=default, metadata=metadata | ({"doc": doc} if doc else {}))
+    field = parent.model_fields[name]
+    limits = {
+        name: getattr(limit, name)
+        for limit in field.metadata
+        for name in ("ge", "le", "multiple_of")
+        if hasattr(limit, name)
+    }
+    return Field(default, description=doc or field.description, **limits)
 
 
 def load_settings(cls: type[S], text: str | dict | None) -> S:
-    """Build a stage's settings from JSON (or a dict); what is not named keeps its default.
+    """Build settings from JSON (or a dict); what is not named keeps its default.
 
     Raises:
-        UserError: Text that is not a JSON object, an unknown key, a value of the wrong type or
-            outside the allowed values; the message names the key, the value and what is allowed.
+        UserError: Text that is not a JSON object, an unknown key, a value of the wrong type or outside the allowed
+            values, values that do not go together; a line for each names the key, the value and what is allowed.
     """
     if isinstance(text, dict):
         values = text
@@ -75,39 +103,27 @@ def load_settings(cls: type[S], text: str | dict | None) -> S:
             raise UserError(f"settings are not valid JSON ({error}): {text!r}") from error
         if not isinstance(values, dict):
             raise UserError(f"settings must be a JSON object such as {{}}, found {text!r}")
-    fields = {field.name: field for field in dataclasses.fields(cls)}
-    hints = typing.get_type_hints(cls)
-    for key, value in values.items():
-        if key not in fields:
-            raise UserError(f"{cls.__name__}: unknown setting {key!r}; allowed: {', '.join(sorted(fields))}")
-        _check(f"{cls.__name__}.{key}", value, hints[key], fields[key].metadata)
-    return cls(**values)
+    try:
+        return cls.model_validate(values)
+    except ValidationError as error:
+        raise UserError("\n".join(described(error, cls, values, cls.__name__))) from error
 
 
-def settings_json(settings: Any) -> str:
-    """A dataclass or a dict of settings as sorted JSON: the same settings always give the same text."""
-    values = dataclasses.asdict(settings) if dataclasses.is_dataclass(settings) else settings
-    return json.dumps(values, sort_keys=True, ensure_ascii=False)
+def mistakes(cls: type[Settings], values: Any, place: str = "") -> list[str]:
+    """What is wrong with values for these settings, a line for each mistake.
+
+    Args:
+        cls: The settings.
+        values: As they are read from YAML or JSON.
+        place: Where they stand, before the name of each key.
+    """
+    try:
+        cls.model_validate(values)
+    except ValidationError as error:
+        return described(error, cls, values, place)
+    return []
 
 
-def _check(name: str, value: Any, hint: Any, metadata: typing.Mapping) -> None:
-    options = typing.get_args(hint) if isinstance(hint, types.UnionType) else (hint,)
-    allowed = tuple(typing.get_origin(option) or option for option in options)
-    fits = isinstance(value, allowed) or (float in allowed and isinstance(value, int))
-    if not fits or (isinstance(value, bool) and bool not in allowed):
-        names = " or ".join("null" if option is type(None) else option.__name__ for option in allowed)
-        raise UserError(f"{name}: expected {names}, found {value!r}")
-    if metadata.get("choices") and value not in metadata["choices"]:
-        raise UserError(f"{name}: found {value!r}; allowed: {', '.join(map(repr, metadata['choices']))}")
-    if metadata.get("item_choices") and isinstance(value, list):
-        for item in value:
-            if item not in metadata["item_choices"]:
-                allowed = ", ".join(map(repr, metadata["item_choices"]))
-                raise UserError(f"{name}: found {item!r} in the list; allowed: {allowed}")
-    minimum, maximum = metadata.get("minimum"), metadata.get("maximum")
-    if minimum is not None and isinstance(value, int | float) and value < minimum:
-        raise UserError(f"{name}: found {value!r}; the smallest allowed value is {minimum}")
-    if maximum is not None and isinstance(value, int | float) and value > maximum:
-        raise UserError(f"{name}: found {value!r}; the largest allowed value is {maximum}")
-    if metadata.get("pattern") and isinstance(value, str) and not re.fullmatch(metadata["pattern"], value):
-        raise UserError(f"{name}: found {value!r}; {metadata['doc']}")
+def settings_json(settings: Settings | dict) -> str:
+    """Settings as sorted JSON: the same settings always give the same text."""
+    return json.dumps(dict(settings), sort_keys=True, ensure_ascii=False)

@@ -10,9 +10,9 @@ import cv2
 
 from preprocess.running.cli import run_command
 from preprocess.running.settings import load_settings
+from preprocess.settings.synthetic import SyntheticSettings
 from preprocess.store.atomic import atomic_path
 from preprocess.synthetic.collection import make_collection
-from preprocess.synthetic.settings import SyntheticSettings
 from preprocess.synthetic.trees import LAYOUTS
 
 

@@ -8,7 +8,6 @@ import multiprocessing
 import shutil
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import pyarrow as pa
 from preprocess.running.cli import UserError, progress
 from preprocess.running.settings import settings_json
 from preprocess.running.workers import end_with_parent
+from preprocess.settings.synthetic import SyntheticSettings
 from preprocess.store import versions
 from preprocess.store.hdf5 import create_h5
 from preprocess.store.image_codecs import encode_png
@@ -29,7 +29,6 @@ from preprocess.synthetic.clip import Clip, render_frame, sample_clip
 from preprocess.synthetic.encode import cut_in_half, write_video
 from preprocess.synthetic.identity import sample_identity
 from preprocess.synthetic.methods import forge_frame
-from preprocess.synthetic.settings import SyntheticSettings
 from preprocess.synthetic.trees import ClipPlan, VideoPlan, plan_collection, seed_of
 
 # Stands in the root of a tree that this command made, and may remove.
@@ -227,6 +226,6 @@ def make_collection(layout: str, root: Path, truth: Path, settings: SyntheticSet
     return {
         "layout": layout,
         "version": versions.SYNTHETIC,
-        "settings": asdict(settings),
+        "settings": dict(settings),
         "files": {path.relative_to(root).as_posix(): _entry(path) for path in files},
     }

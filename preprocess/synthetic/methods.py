@@ -134,7 +134,6 @@ METHODS: dict[str, Callable[[Exchange], Forgery]] = {
     "dfdc-resample": _dfdc_resample,
     "dfdc-warp": _dfdc_warp,
 }
-FACEFORENSICS_METHODS = ("Deepfakes", "Face2Face", "FaceSwap", "NeuralTextures")
 DFDC_METHODS = ("dfdc-autoencoder", "dfdc-sharp", "dfdc-resample", "dfdc-warp")
 
 

@@ -15,13 +15,12 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from preprocess.running.cli import UserError
-from preprocess.synthetic.methods import DFDC_METHODS, FACEFORENSICS_METHODS
-from preprocess.synthetic.settings import SyntheticSettings
+from preprocess.settings.synthetic import SyntheticSettings
+from preprocess.synthetic.methods import DFDC_METHODS
 
 _CRF = {"c23": 23, "c40": 40}
 # what is hard to track, and whether fakes are made of it: a manipulation would paint over what hides a face
 _SCENES = {"crossing": True, "cut": True, "hidden": False}
-MIN_SOURCES_WITH_EXTRAS = 10
 
 
 @dataclass(frozen=True)
@@ -99,15 +98,10 @@ def plan_collection(layout: str, settings: SyntheticSettings) -> CollectionPlan:
         settings: Sizes.
 
     Raises:
-        UserError: An unknown layout or method, or too few sources for the extras.
+        UserError: An unknown layout, or a number of sources that it cannot have.
     """
     if layout not in LAYOUTS:
         raise UserError(f"layout {layout!r} is unknown; synthetic collections exist for: {', '.join(LAYOUTS)}")
-    if settings.extras and settings.n_sources < MIN_SOURCES_WITH_EXTRAS:
-        raise UserError(
-            f"n_sources is {settings.n_sources}, but extras need at least {MIN_SOURCES_WITH_EXTRAS}; "
-            "raise n_sources or set extras to false"
-        )
     return LAYOUTS[layout](settings)
 
 
@@ -116,9 +110,6 @@ def _even(number: float) -> int:
 
 
 def _plan_faceforensics(settings: SyntheticSettings) -> CollectionPlan:
-    unknown = [name for name in settings.methods if name not in FACEFORENSICS_METHODS]
-    if unknown:
-        raise UserError(f"methods: found {unknown[0]!r}; allowed: {', '.join(FACEFORENSICS_METHODS)}")
     n = settings.n_sources
     if n % 2 or n < 6:
         raise UserError(f"n_sources is {n}; FaceForensics++ needs an even number of at least 6, its ids come in pairs")

@@ -145,9 +145,9 @@ def test_an_ensemble_is_trained_on_what_its_members_are():
         ({"detector": "ucf"}, "both.detector: found with `ensemble`"),
         ({"train": ["ff"]}, "both.train: found with `ensemble`"),
         ({"settings": {}}, "both.settings: found with `ensemble`"),
-        ({"test": None}, "both: 'test' is a required property"),
+        ({"test": None}, "both: 'test' is missing"),
         ({"test": ["fff"]}, "both.test.0: no data set or group 'fff'"),
-        ({"ensemble": None}, "both: 'detector' is a required property"),
+        ({"ensemble": None}, "both.detector: missing"),
     ],
 )
 def test_a_mistaken_ensemble_is_named(changes, message):

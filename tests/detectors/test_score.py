@@ -31,12 +31,12 @@ from helpers.programs import run_program
 from helpers.short_run import predict_on_cpu, save_untrained
 from helpers.tiny_store import make_store
 from preprocess.crops import CropsSettings, crop_shard
-from preprocess.datasets import IndexSettings
 from preprocess.faces import FacesSettings, track_shard
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
 from preprocess.running.cli import UserError
 from preprocess.samples import sample_table
+from preprocess.settings.index import IndexSettings
 from preprocess.store.crop_file import CropReader, write_crops
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, SAMPLES

@@ -239,7 +239,7 @@ def test_without_validation_the_last_epoch_is_kept(tmp_path, caplog):
 def test_mistakes_are_explained(store, tmp_path):
     with pytest.raises(UserError, match=r"detector 'ufc' is unknown; allowed: .*ucf"):
         train(store, tmp_path, detector="ufc")
-    with pytest.raises(UserError, match="unknown setting 'batchsize'"):
+    with pytest.raises(UserError, match="unknown key 'batchsize'; did you mean 'batch_size'"):
         train(store, tmp_path, settings={"batchsize": 3})
     only_test = make_store(tmp_path, "held", splits=("test",))
     with pytest.raises(UserError, match=r"no samples to train on.*held.*test 18"):

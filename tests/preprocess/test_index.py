@@ -10,9 +10,9 @@ import pytest
 
 from helpers.programs import run_program
 from helpers.tiny_videos import truncate, turn_clockwise, write_video
-from preprocess.datasets import IndexSettings
 from preprocess.index import describe_index, file_checksum, index_videos, main, shard_of
 from preprocess.running.cli import UserError
+from preprocess.settings.index import IndexSettings
 from preprocess.store import shard_lists
 from preprocess.store.origin import read_origin
 from preprocess.store.schemas import INDEX
@@ -191,10 +191,6 @@ def test_the_same_tree_gives_the_same_bytes(root, tmp_path):
     [
         ({"layout": "ffpp"}, "'ffpp' is unknown; allowed: faceforensics, celebdf, dfdc, videos, images"),
         ({"n_shards": 0}, "n_shards is 0"),
-        ({"settings": IndexSettings(test_share=1.5)}, "test_share is 1.5; allowed: 0 to 1"),
-        ({"settings": IndexSettings(test_share=[0.5, 0.6])}, r"test_share is \[0.5, 0.6\]; .*come to 1 at most"),
-        ({"settings": IndexSettings(test_share=[0.2])}, r"test_share is \[0.2\]; .*or \[val, test\]"),
-        ({"settings": IndexSettings(splits=["tests"])}, "splits holds 'tests'; allowed: train, val, test"),
         ({"settings": IndexSettings(methods=["Deepfakes"])}, "'Deepfakes'.*found: DFDC"),
     ],
 )

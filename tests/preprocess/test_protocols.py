@@ -12,7 +12,6 @@ import yaml
 
 from helpers.grey_videos import write_video
 from preprocess.crops import CropsSettings, crop_shard
-from preprocess.datasets import IndexSettings
 from preprocess.face.search import SearchedFrame
 from preprocess.face.tracks import box_iou
 from preprocess.faces import FacesSettings, track_shard, track_video
@@ -22,6 +21,7 @@ from preprocess.landmarks import LandmarksSettings, detect_landmarks
 from preprocess.masks import MasksSettings, make_masks
 from preprocess.running.settings import load_settings
 from preprocess.samples import ShardFiles, collect_shard, describe_ledger
+from preprocess.settings.index import IndexSettings
 from preprocess.store.crop_file import CropReader, write_crops
 from preprocess.store.mask_file import write_masks
 from preprocess.store.origin import Origin
@@ -67,7 +67,7 @@ def test_every_setting_that_the_page_explains_exists():
     assert len(keys) >= 12
     for stage, *names in keys:
         if stage != "landmarks":
-            assert set(filter(None, names)) <= set(STAGES[stage].__dataclass_fields__)
+            assert set(filter(None, names)) <= set(STAGES[stage].model_fields)
 
 
 # --- the dense protocol, on boxes ------------------------------------------------------------------------------

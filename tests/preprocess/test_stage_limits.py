@@ -5,13 +5,13 @@ from __future__ import annotations
 import pytest
 
 from preprocess.crops import CropsSettings
-from preprocess.datasets import IndexSettings
 from preprocess.faces import FacesSettings
 from preprocess.frames import FramesSettings
 from preprocess.landmarks import LandmarksSettings
 from preprocess.masks import MasksSettings
 from preprocess.running.cli import UserError
 from preprocess.running.settings import load_settings
+from preprocess.settings.index import IndexSettings
 from preprocess.synthetic import SyntheticSettings
 from preprocess.train_predictor import PredictorSettings
 

@@ -19,10 +19,10 @@ from helpers.grey_videos import write_video as write_grey_video
 from helpers.tiny_videos import truncate, turn_clockwise
 from helpers.tiny_videos import write_video as write_noise_video
 from preprocess.crops import CropsSettings, crop_shard
-from preprocess.datasets import IndexSettings
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
 from preprocess.running.cli import UserError
+from preprocess.settings.index import IndexSettings
 from preprocess.store.crop_file import CropReader, write_crops
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import FRAMES, INDEX

@@ -20,14 +20,15 @@ ALLOWED = {
     "preprocess.running": ("preprocess.video",),
     "preprocess.store": ("preprocess.running", "preprocess.video"),
     "preprocess.face": ("preprocess.running", "preprocess.video"),
-    "preprocess.synthetic": ("preprocess.store", "preprocess.running"),
-    "preprocess.datasets": ("preprocess.store", "preprocess.running", "preprocess.video"),
+    "preprocess.settings": ("preprocess.face", "preprocess.running"),
+    "preprocess.synthetic": ("preprocess.store", "preprocess.settings", "preprocess.running"),
+    "preprocess.datasets": ("preprocess.store", "preprocess.settings", "preprocess.running", "preprocess.video"),
     "preprocess": (
-        *("preprocess.datasets", "preprocess.synthetic", "preprocess.face"),
+        *("preprocess.datasets", "preprocess.synthetic", "preprocess.settings", "preprocess.face"),
         *("preprocess.store", "preprocess.running", "preprocess.video"),
     ),
     "detectors.data": ("preprocess.face", "preprocess.store", "preprocess.running"),
-    "detectors.interface": ("detectors.data", "preprocess.face", "preprocess.store", "preprocess.running"),
+    "detectors.interface": ("detectors.data", "preprocess.settings", "preprocess.store", "preprocess.running"),
     "detectors.measures": ("preprocess.store", "preprocess.running", "preprocess.video"),
     "detectors.figures": (
         *("detectors.measures", "detectors.interface", "detectors.data"),
@@ -39,7 +40,7 @@ ALLOWED = {
     ),
     "detectors.families": (
         *("detectors.networks", "detectors.measures", "detectors.interface", "detectors.data"),
-        *("preprocess.face", "preprocess.store", "preprocess.running"),
+        *("preprocess.settings", "preprocess.face", "preprocess.store", "preprocess.running"),
     ),
     "detectors.evaluation": (
         *("detectors.families", "detectors.figures", "detectors.measures", "detectors.interface", "detectors.data"),
@@ -57,7 +58,7 @@ ALLOWED = {
     ),
     "workflow": (
         *("detectors", "detectors.evaluation", "detectors.families", "detectors.interface"),
-        *("preprocess", "preprocess.datasets", "preprocess.synthetic"),
+        *("preprocess", "preprocess.datasets", "preprocess.settings"),
         *("preprocess.store", "preprocess.running", "preprocess.video"),
     ),
 }

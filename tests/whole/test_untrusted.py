@@ -23,10 +23,10 @@ from helpers.short_run import train_on_cpu
 from helpers.small_run import ROOT, TINY_UCF
 from helpers.tiny_store import make_store
 from helpers.tiny_videos import write_video
-from preprocess.datasets import IndexSettings
 from preprocess.face.shape_predictor import ShapePredictor
 from preprocess.index import index_videos
 from preprocess.running.cli import UserError
+from preprocess.settings.index import IndexSettings
 from preprocess.store.tables import read_rows
 from preprocess.video.outcomes import OK, UNREADABLE
 from workflow.config import check_config

@@ -1,24 +1,36 @@
 import copy
+import functools
 import json
+import re
+import subprocess
+import sys
 
+import jsonschema
 import pytest
 import yaml
 
+from detectors.evaluation.settings import EvaluateSettings, RobustnessSettings
 from detectors.families import FAMILIES
+from helpers.small_run import ROOT
 from preprocess.running.cli import UserError
 from preprocess.running.settings import load_settings
+from preprocess.settings.index import IndexSettings
+from preprocess.settings.landmarks import LandmarksSettings
+from preprocess.settings.synthetic import SyntheticSettings
 from workflow.config import (
-    SCHEMA_PATH,
     check_config,
     evaluate_settings,
     experiment_settings,
-    read_schema,
     resolve,
     resolve_experiments,
+    robustness_settings,
 )
-from workflow.schemas.write_schema import current_schema, stage_settings
+from workflow.config_model import STAGE_SETTINGS
+from workflow.schemas.write_schema import PAGE, SCHEMA, config_schema, settings_page
 
-SHIPPED = yaml.safe_load((SCHEMA_PATH.parent.parent.parent / "config.yaml").read_text())
+SHIPPED = yaml.safe_load((ROOT / "config.yaml").read_text())
+# the predictor of the landmarks is a file to the stage
+SETTINGS = {**STAGE_SETTINGS, "landmarks": LandmarksSettings, "index": IndexSettings, "synthetic": SyntheticSettings}
 
 
 @pytest.fixture
@@ -36,24 +48,86 @@ def test_the_shipped_config_is_right():
     check_config(SHIPPED)
 
 
-def test_the_schema_says_what_the_dataclasses_say():
-    assert read_schema() == current_schema(), "run `make schema`"
+def test_the_schema_and_the_page_say_what_the_models_say():
+    assert yaml.safe_load(SCHEMA.read_text()) == config_schema(), "run `make schema`"
+    assert PAGE.read_text() == settings_page(), "run `make schema`"
+
+
+@pytest.mark.parametrize(
+    ("path", "value"),
+    [
+        (None, None),
+        ("datasets.ff_synthetic.layout", "ffpp"),
+        ("datasets.ff synthetic", {"layout": "dfdc", "root": "raw", "n_shards": 1}),
+        ("frames.nframes", 8),
+        ("crops.margin", -0.5),
+        ("experiments.ucf_multi.settings.epoch", 3),
+        ("experiments.ucf_multi.settings.epochs", 0),
+        ("experiments.ucf_multi.seeds", [0, 0]),
+        ("experiments.ucf_multi.train", []),
+    ],
+)
+def test_editors_and_planning_refuse_the_same(config, path, value):
+    validator = jsonschema.Draft202012Validator(yaml.safe_load(SCHEMA.read_text()))
+    if path is None:
+        check_config(config)
+        assert validator.is_valid(config)
+        return
+    change(config, path, value)
+    assert not validator.is_valid(config)
+    mistakes(config)
+
+
+def test_what_the_schema_refers_to_is_there():
+    schema = config_schema()
+    jsonschema.Draft202012Validator.check_schema(schema)
+    references = set(re.findall(r'"#/([^"]+)"', json.dumps(schema)))
+    for reference in references:
+        functools.reduce(lambda node, key: node[key], reference.split("/"), schema)
+    assert "$defs/NetworkSettings/properties/epochs" in references
+
+
+def test_planning_knows_every_setting_without_the_heavy_packages():
+    heavy = ("torch", "timm", "lightning", "cv2", "numpy", "pandas", "pyarrow", "av", "h5py", "yaml", "jsonschema")
+    code = "import sys, workflow.config; print([name for name in sys.argv[1:] if name in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code, *heavy], cwd=ROOT, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
+
+
+def test_settings_that_rules_get_are_those_of_the_snapshot():
+    """Another text makes the rules run again in every store: what changes here belongs into CHANGELOG.md."""
+    experiments = {name: {"detector": name, "test": [], "seeds": [0]} for name in FAMILIES}
+    resolved = resolve(SHIPPED)["ff_synthetic"]
+    now = {stage: resolved[stage] for stage in ("index", "synthetic", *STAGE_SETTINGS)}
+    now |= {"evaluate": evaluate_settings(SHIPPED, "ucf_multi"), "robustness": robustness_settings(SHIPPED)}
+    now |= {"ucf_multi": experiment_settings(SHIPPED, "ucf_multi")}
+    now |= {f"detector {name}": experiment_settings({"experiments": experiments}, name) for name in FAMILIES}
+    snapshot = (ROOT / "tests/workflow/resolved_settings.txt").read_text().splitlines()
+    assert now == dict(line.split(": ", 1) for line in snapshot)
+
+
+def test_whole_numbers_stay_whole_in_what_rules_get(config):
+    config["crops"]["margin"] = 1
+    config["experiments"]["ucf_multi"]["settings"]["learning_rate"] = 1
+    check_config(config)
+    assert '"margin": 1,' in resolve(config)["ff_synthetic"]["crops"]
+    assert '"learning_rate": 1,' in experiment_settings(config, "ucf_multi")
 
 
 def test_resolved_settings_are_what_each_stage_accepts(config):
     resolved = resolve(config)["ff_synthetic"]
-    classes = stage_settings()
-    for stage in ("index", "synthetic", "frames", "faces", "crops", "landmarks", "masks"):
-        load_settings(classes[stage], resolved[stage])
-    load_settings(classes["ucf"], experiment_settings(config, "ucf_multi"))
-    load_settings(classes["evaluate"], evaluate_settings(config, "ucf_multi"))
+    for stage, settings in SETTINGS.items():
+        load_settings(settings, resolved[stage])
+    load_settings(FAMILIES["ucf"].settings, experiment_settings(config, "ucf_multi"))
+    load_settings(EvaluateSettings, evaluate_settings(config, "ucf_multi"))
+    load_settings(RobustnessSettings, robustness_settings(config))
 
 
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_family_explains_how_a_margin_is_written(family):
-    settings = stage_settings()[family]
+    settings = FAMILIES[family].settings
     assert load_settings(settings, {"margin": "30px"}).margin == "30px"
-    with pytest.raises(UserError, match=r"margin: found '30 px'; .* pixels of the frame such as '30px'"):
+    with pytest.raises(UserError, match=r'margin: found "30 px"; .* pixels of the frame'):
         load_settings(settings, {"margin": "30 px"})
 
 
@@ -123,6 +197,28 @@ def change(config, path, value):
         ("experiments.ucf_multi.settings.gpus", 3, ["experiments.ucf_multi.settings.batch_size: found 8", "3 GPUs"]),
         ("landmarks.predictor", "no/such.dat", ["landmarks.predictor", "no/such.dat", "81-point"]),
         ("datasets.ff_synthetic.layout", "videos", ["datasets.ff_synthetic.layout", "synthetic"]),
+        (
+            "datasets.ff_synthetic.index.test_share",
+            0.5,
+            ["datasets.ff_synthetic.index.test_share", "'faceforensics' has official splits"],
+        ),
+        ("datasets.ff_synthetic.index.test_share", [0.9, 0.2], ["datasets.ff_synthetic.index.test_share", "1 at most"]),
+        ("datasets.ff_synthetic.synthetic.n_sources", 9, ["synthetic.n_sources: found 9", "extras to false"]),
+        ("datasets", {}, ["datasets: found {}", "collections, by a name"]),
+        (
+            "datasets.ff_synthetic",
+            {"root": "x"},
+            ["datasets.ff_synthetic: 'layout' is missing", "'n_shards' is missing"],
+        ),
+        ("experiments.ucf_multi.detector", None, ["experiments.ucf_multi.detector: found null; allowed: ucf,"]),
+        ("experiments.ucf_multi.seeds", [0, 0], ["experiments.ucf_multi.seeds: found [0, 0]", "each named once"]),
+        ("frames", None, ["frames: found null", "mapping"]),
+        ("video_seconds", 0, ["video_seconds: found 0", "smallest allowed value is 1"]),
+        ("max_lost_share", 1.1, ["max_lost_share: found 1.1", "largest allowed value is 1"]),
+        ("container", "", ["container: found", "docker://"]),
+        ("robustness.strengths", [6], ["robustness.strengths.0: found 6", "1, 2, 3, 4, 5"]),
+        ("robustness.distortions", [], ["robustness.distortions: found []"]),
+        ("studie", {}, ["(top): unknown key 'studie'", "did you mean 'studies'?"]),
     ],
 )
 def test_a_mistake_names_key_value_and_way_out(config, path, value, said):
@@ -142,7 +238,16 @@ def test_real_collections_need_a_predictor_of_their_own(config):
 def test_all_mistakes_are_told_at_once(config):
     change(config, "frames.mode", "random")
     change(config, "datasets.ff_synthetic.n_shards", 0)
-    assert len(mistakes(config).splitlines()) == 2
+    change(config, "experiments.ucf_multi.settings.epochs", 0)
+    assert len(mistakes(config).splitlines()) == 3
+
+
+def test_all_names_that_lead_nowhere_are_told_at_once(config):
+    config["groups"] = {"some": ["dfdc"]}
+    config["studies"] = {"mine": {"experiments": ["ucf"]}}
+    change(config, "experiments.ucf_multi.test", ["dfdc"])
+    change(config, "landmarks.predictor", "no/such.dat")
+    assert len(mistakes(config).splitlines()) == 3 + len(SHIPPED["datasets"])
 
 
 def test_a_group_stands_for_its_data_sets_each_once(config):

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import dataclasses
 import json
 import math
 import re
@@ -13,7 +12,7 @@ import pytest
 import yaml
 from snakemake.utils import update_config
 
-from detectors.families.registry import detector_class
+from detectors.families import FAMILIES
 from helpers.short_run import predict_on_cpu, train_on_cpu
 from helpers.small_run import ROOT, start_snakemake
 from preprocess.store.origin import read_origin
@@ -67,9 +66,7 @@ def with_study(study) -> dict:
 def cut_down(config: dict, name: str) -> dict:
     """Settings of an experiment, as small as its detector lets them be."""
     settings = json.loads(experiment_settings(config, name))
-    fields = {
-        field.name for field in dataclasses.fields(detector_class(config["experiments"][name]["detector"]).Settings)
-    }
+    fields = FAMILIES[config["experiments"][name]["detector"]].settings.model_fields
     return settings | {key: value for key, value in CUT_DOWN.items() if key in fields}
 
 

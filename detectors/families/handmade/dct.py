@@ -7,7 +7,6 @@ the mean over its blocks. In training only blocks of skin count, where a face ha
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,8 +14,8 @@ from torch import Tensor
 
 from detectors.data.jpeg import cosine_matrix
 from detectors.data.tensors import full_precision
-from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
-from preprocess.running.settings import setting
+from detectors.families.handmade.detector import HandmadeDetector
+from detectors.families.settings import DctSettings, HandmadeSettings
 
 _N_LEVELS = 256
 _LUMA = (0.299, 0.587, 0.114)
@@ -24,18 +23,6 @@ _LUMA = (0.299, 0.587, 0.114)
 # Chroma of skin: Chai and Ngan, IEEE Transactions on Circuits and Systems for Video Technology 9(4), 1999.
 _SKIN_CB, _SKIN_CR = (77, 127), (133, 173)
 _SKIN_SHARE = 0.5
-
-
-@dataclass(frozen=True)
-class DctSettings(HandmadeSettings):
-    """Settings of the block DCT."""
-
-    block_px: int = setting(
-        32, "Side of the blocks in pixels of the input; a rest at the edges is not read.", minimum=4
-    )
-    skin_only: bool = setting(
-        True, "true: learn from blocks of which at least half the pixels have the colour of skin, where a face has any."
-    )
 
 
 class Dct(HandmadeDetector):

@@ -9,7 +9,6 @@ import logging
 import time
 from abc import abstractmethod
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -19,13 +18,12 @@ import torch
 from torch import Tensor
 
 from detectors.data.samples import Samples, reals_and_fakes
-from detectors.families.handmade.shallow import ADA, CLASSIFIERS, FOREST, GRADIENT, LOGISTIC, SVM, ShallowClassifier
+from detectors.families.handmade.shallow import ShallowClassifier
+from detectors.families.settings import HandmadeSettings
 from detectors.interface.detector import Detector, Fitted, Training
 from detectors.interface.predictions import predict_samples
-from detectors.interface.settings import DetectorSettings
 from detectors.networks.lightning_module import validation_metrics
 from preprocess.running.cli import UserError
-from preprocess.running.settings import setting
 from preprocess.store.atomic import atomic_path
 
 log = logging.getLogger("detectors")
@@ -37,27 +35,6 @@ _BATCH = 32
 
 # first word of a seed: which choice the generator is for
 _CROPS, _VECTORS = 21, 22
-
-
-@dataclass(frozen=True)
-class HandmadeSettings(DetectorSettings):
-    """How a detector without a network learns."""
-
-    classifier: str = setting(
-        FOREST,
-        f"Classifier of the vectors: {SVM}, with Gaussian kernel, slow from 20,000 vectors on; {LOGISTIC}; {FOREST}; "
-        f"{GRADIENT}; {ADA}.",
-        choices=CLASSIFIERS,
-    )
-    train_samples: int = setting(
-        2000, "Crops drawn once to learn from, half real and half fake; more take memory and time.", minimum=2
-    )
-    vectors_per_crop: int = setting(
-        8, "Vectors drawn of each of these crops, where a crop gives several; a score always takes all.", minimum=1
-    )
-    pca_components: int = setting(
-        64, "Principal components of the vectors that the classifier sees; fewer learn faster.", minimum=1
-    )
 
 
 class HandmadeDetector(Detector):

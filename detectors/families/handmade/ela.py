@@ -7,7 +7,6 @@ face (`ela`), and a network (`ela_cnn`).
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import torch
@@ -15,22 +14,10 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from detectors.data.jpeg import jpeg_round_trip
-from detectors.families.classifier import Classifier, ClassifierSettings
-from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
-from detectors.families.handmade.shallow import SVM
+from detectors.families.classifier import Classifier
+from detectors.families.handmade.detector import HandmadeDetector
+from detectors.families.settings import ElaCnnSettings, ElaSettings, HandmadeSettings
 from detectors.interface.settings import NetworkSettings
-from preprocess.running.settings import other_default, setting
-
-_QUALITY = "Quality of the compression whose errors are looked at, 1 to 100."
-
-
-@dataclass(frozen=True)
-class ElaSettings(HandmadeSettings):
-    """Settings of error level analysis with a classifier of vectors."""
-
-    classifier: str = other_default(HandmadeSettings, "classifier", SVM)
-    quality: int = setting(90, _QUALITY, minimum=1)
-    grid: int = setting(32, "Cells on a side; of each, the mean error of every colour.", minimum=1)
 
 
 class Ela(HandmadeDetector):
@@ -42,14 +29,6 @@ class Ela(HandmadeDetector):
     def describe(self, images: Tensor) -> tuple[Tensor, Tensor]:
         cells = F.adaptive_avg_pool2d(error_levels(images, self.settings.quality), self.settings.grid)
         return torch.log1p(cells).flatten(1), torch.arange(len(images), device=images.device)
-
-
-@dataclass(frozen=True)
-class ElaCnnSettings(ClassifierSettings):
-    """Settings of error level analysis with a network."""
-
-    quality: int = setting(90, _QUALITY, minimum=1)
-    gain: float = setting(10.0, "What the errors are multiplied by; beyond 255 they are cut off.", minimum=0)
 
 
 class ElaCnn(Classifier):

@@ -6,7 +6,6 @@ OpenCV's. A face without a key point gets the score 0.5.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import ClassVar
 
 import cv2
@@ -14,21 +13,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from detectors.families.handmade.detector import HandmadeDetector, HandmadeSettings
+from detectors.families.handmade.detector import HandmadeDetector
+from detectors.families.settings import HandmadeSettings, SiftSettings
 from preprocess.running.parallel import ordered_map
-from preprocess.running.settings import setting
 
 _LENGTH = 128
-
-
-@dataclass(frozen=True)
-class SiftSettings(HandmadeSettings):
-    """Settings of SIFT."""
-
-    max_keypoints: int = setting(100, "Key points of a face, those with the most contrast.", minimum=1)
-    min_contrast: float = setting(
-        0.04, "Contrast of a key point, Lowe's and OpenCV's threshold; lower finds more on smooth faces.", minimum=0
-    )
 
 
 class Sift(HandmadeDetector):

@@ -11,7 +11,6 @@ Written from a description of the paper; docs/detectors.md says what was decided
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar, NamedTuple
 
@@ -21,48 +20,17 @@ from torch import Tensor, nn
 from torch.utils.data import Dataset
 
 from detectors.data.mask_store import patches_of_mask
-from detectors.data.masked_crops import AUGMENTATIONS, MaskedCrops
+from detectors.data.masked_crops import MaskedCrops
 from detectors.data.samples import Samples
-from detectors.families.classifier import ClassifierSettings
 from detectors.families.lav.patch_similarity import FAKE_PATCH, NO_LABEL, REAL_PATCH, PatchSimilarity, face_part_patches
 from detectors.families.lav.srm import SrmFilter
 from detectors.families.lav.stages import StagedBackbone
+from detectors.families.settings import LavSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.networks.detector import NetworkDetector
-from preprocess.running.settings import other_default, setting
 
 # Channels of what LFGA compares, as a share of the features'.
 _QUERY_SHARE = 1 / 8
-
-
-@dataclass(frozen=True)
-class LavSettings(NetworkSettings):
-    """Settings of LAV; the defaults are the paper's. It also reads landmarks and masks."""
-
-    size: int = other_default(
-        NetworkSettings, "size", 299, "Side of the square input in pixels; 299 gives maps of 19 x 19."
-    )
-    learning_rate: float = other_default(NetworkSettings, "learning_rate", 5e-4, "Step size.")
-    weight_decay: float = other_default(NetworkSettings, "weight_decay", 0.0)
-    schedule: str = other_default(NetworkSettings, "schedule", "step")
-    augmentation: str = setting(
-        "ucf",
-        "Chain of random changes to training crops, by name; only those that move the face before it is cut, so that "
-        "its mask follows.",
-        choices=AUGMENTATIONS,
-    )
-    fusion_channels: int = setting(
-        128, "Channels to which the location branch and the head bring the maps of all stages.", minimum=8
-    )
-    dropout: float = other_default(ClassifierSettings, "dropout", 0.2)
-    location_weight: float = setting(1.0, "Weight of what the masks teach; 0 for the ablation.", minimum=0)
-    similarity_weight: float = setting(
-        1.0, "Weight of what resemblance teaches of fakes without a mask; 0 for the ablation.", minimum=0
-    )
-    similarity_momentum: float = setting(
-        0.9, "Share of the mean features of real and fake patches that a batch leaves as it was.", minimum=0, maximum=1
-    )
-    balance: str = other_default(ClassifierSettings, "balance", "label")
 
 
 class Lav(NetworkDetector):

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import ClassVar
 
@@ -29,13 +28,13 @@ from detectors.data.samples import Samples
 from detectors.families.sbi.blending import self_blend
 from detectors.families.sbi.face_mask import MASK_PX, draw_face_mask, loose_box
 from detectors.families.sbi.parameters import draw_parameters, stack_parameters
+from detectors.families.settings import SbiSettings
 from detectors.interface.settings import NetworkSettings
 from detectors.measures.aggregation import MAX_THEN_MEAN
 from detectors.networks.backbones import ClassificationNetwork
 from detectors.networks.detector import NetworkDetector
 from preprocess.face.margin import parse_margin
 from preprocess.running.cli import UserError
-from preprocess.running.settings import other_default, setting
 
 log = logging.getLogger("detectors")
 
@@ -46,48 +45,6 @@ _ROOM = 1 / 16
 
 # first word of a seed: which choice the generator is for
 _BLEND = 21
-
-
-@dataclass(frozen=True)
-class SbiSettings(NetworkSettings):
-    """Settings of SBI; the defaults are the paper's, as far as a network has them."""
-
-    backbone: str = other_default(NetworkSettings, "backbone", "tf_efficientnet_b4.ns_jft_in1k")
-    size: int = other_default(NetworkSettings, "size", 380)
-    margin: float | str = other_default(
-        NetworkSettings,
-        "margin",
-        0.125,
-        "Room around the face box on each side, a fraction of its width and height, or pixels of the frame such as "
-        "'30px'; training draws each side's anew from 0.4 to 1.6 times it.",
-    )
-    shape: str = setting(
-        "stretch",
-        "stretch: the box with its margins, both sides resized, as published; square: a square around them.",
-        choices=("stretch", "square"),
-    )
-    augmentation: str = setting(
-        "none", "SBI has random changes of its own, the same for a real and its blend.", choices=("none",)
-    )
-    hsv_shift: float = setting(
-        0.3,
-        "Largest shift of hue (in steps of two degrees), saturation and value (of 255). The published 0.3 changes next "
-        "to nothing; 10 is a visible change.",
-        minimum=0,
-    )
-    dropout: float = setting(0.0, "Dropout before the last layer.", minimum=0, maximum=1)
-    epochs: int = other_default(NetworkSettings, "epochs", 100)
-    batch_size: int = other_default(NetworkSettings, "batch_size", 16, "Pairs of a real and its blend.")
-    optimizer: str = other_default(NetworkSettings, "optimizer", "sam")
-    learning_rate: float = other_default(NetworkSettings, "learning_rate", 1e-3, "Step size.")
-    weight_decay: float = other_default(NetworkSettings, "weight_decay", 0.0)
-    schedule: str = other_default(NetworkSettings, "schedule", "linear")
-    precision: str = other_default(
-        NetworkSettings,
-        "precision",
-        "bf16-mixed",
-        "Arithmetic on a GPU; 16-mixed goes with every optimizer but sam. A CPU always uses 32-true.",
-    )
 
 
 class Sbi(NetworkDetector):

@@ -12,9 +12,10 @@ from detectors.evaluation import perturbations as module
 from detectors.evaluation.perturbations import errors_by_perturbation, read_perturbations, wilson_interval
 from helpers.programs import run_program
 from helpers.tiny_predictions import video_scores
-from preprocess.datasets import LAYOUTS, IndexSettings
+from preprocess.datasets import LAYOUTS
 from preprocess.datasets.dfdc import perturbations
 from preprocess.running.cli import UserError
+from preprocess.settings.index import IndexSettings
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, VIDEO_SCORES
 from preprocess.store.tables import write_table
@@ -67,7 +68,7 @@ def test_perturbations_of_a_dfdc_tree_come_from_its_metadata(tmp_path):
     (test / "labels.csv").write_text("filename,label\na.mp4,1\nb.mp4,0\n")
     details = {"a.mp4": {"is_fake": 1, "augmentations": {"augmenter": ["noise"], "distractor": "text"}}}
     (test / "metadata.json").write_text(json.dumps(details | {"b.mp4": {"is_fake": 0, "augmentations": {}}}))
-    videos = {video.path: video for video in LAYOUTS["dfdc"](tmp_path, "d", IndexSettings())}
+    videos = {video.path: video for video in LAYOUTS["dfdc"].find_videos(tmp_path, "d", IndexSettings())}
     assert perturbations(videos["test/a.mp4"].metadata) == [("augmenter", "noise"), ("distractor", "text")]
     assert perturbations(videos["test/b.mp4"].metadata) == []
 

@@ -16,8 +16,9 @@ from detectors.data.samples import Samples, TextColumn
 from detectors.ensemble import make_ensemble
 from detectors.evaluation import predict_distorted, robustness
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS
-from detectors.evaluation.predict_distorted import RobustnessSettings, draw_videos
+from detectors.evaluation.predict_distorted import draw_videos
 from detectors.evaluation.robustness import COLUMNS, draw_robustness, measure_robustness, read_distorted_runs
+from detectors.evaluation.settings import RobustnessSettings
 from detectors.families.registry import load_detector
 from detectors.interface.detector import Detector
 from detectors.interface.predictions import predict_samples

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -85,9 +84,9 @@ def test_the_fourth_channel_begins_with_the_mean_of_the_colours_kernels():
     inputs = spsl.inputs(some)
     assert inputs.shape == (4, 4, 64, 64)
     assert torch.equal(inputs[:, 3:], phase_image(some))
-    louder = Spsl(replace(settings, phase_gain=64.0), METHODS).inputs(some)
+    louder = Spsl(settings.model_copy(update={"phase_gain": 64.0}), METHODS).inputs(some)
     assert torch.allclose(louder[:, 3:], 64 * phase_image(some))
-    plain = Spsl(replace(settings, phase=False), METHODS)
+    plain = Spsl(settings.model_copy(update={"phase": False}), METHODS)
     assert plain.inputs(some).shape == (4, 3, 64, 64)
     assert isinstance(plain, Classifier)
 

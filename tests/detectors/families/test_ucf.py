@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import pytest
 import torch
 from torch import nn
@@ -134,10 +132,10 @@ def test_the_defaults_are_those_of_the_paper():
 
 
 def test_permutation_changes_only_the_reconstruction():
-    settings = replace(SETTINGS, dropout=0.0, decoder_dropout=0.0, permute_probability=0.0)
+    settings = SETTINGS.model_copy(update={"dropout": 0.0, "decoder_dropout": 0.0, "permute_probability": 0.0})
     losses = []
     for probability in (0.0, 1.0):
-        model = make_ucf(replace(settings, permute_probability=probability)).train()
+        model = make_ucf(settings.model_copy(update={"permute_probability": probability})).train()
         with torch.no_grad():
             # fresh weights hardly pass the style on
             for parameter in [*model.common_branch.parameters(), *model.decoder.parameters()]:
@@ -174,7 +172,7 @@ def test_fakes_score_high_after_a_few_steps_on_eight_pairs():
     batch["real"] = nn.functional.avg_pool2d(batch["real"].float(), 9, 1, 4).byte()
     stripes = torch.where(torch.arange(32) // 2 % 2 == 0, 25, -25)[None, None, :, None]
     batch["fake"] = (nn.functional.avg_pool2d(batch["fake"].float(), 9, 1, 4) + stripes).clamp(0, 255).byte()
-    model = make_ucf(replace(SETTINGS, size=32, backbone_stride=8)).train()
+    model = make_ucf(SETTINGS.model_copy(update={"size": 32, "backbone_stride": 8})).train()
     optimizer = torch.optim.Adam(model.parameters(), lr=2e-3)
     first = learn(model, optimizer, batch)
     losses = learn(model, optimizer, batch, 39)

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import pytest
 import timm
 import torch
@@ -101,7 +99,7 @@ def test_every_family_gives_maps_for_its_score(family, settings):
 def test_every_family_of_the_registry_can_be_asked_to_explain_itself(name):
     family = detector_class(name)
     wanted = {**SMALL, "backbone_stride": 16, "channels": 16, "fusion_channels": 16, "epochs": 10}
-    fields = {field.name for field in dataclasses.fields(family.Settings)}
+    fields = family.Settings.model_fields
     settings = family.Settings(**{key: value for key, value in wanted.items() if key in fields})
     detector = family(settings, ["real", "a"]).eval()
     layer = detector.find_cam_layer()

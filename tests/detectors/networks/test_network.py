@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import numpy as np
 import pytest
 import torch
@@ -9,7 +11,7 @@ import torch
 from detectors.data.samples import Samples
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.interface.detector import Training
-from detectors.interface.settings import OPTIMIZERS, NetworkSettings
+from detectors.interface.settings import NetworkSettings, Optimizer
 from detectors.networks.optimizers import learning_rate_factor, make_optimizer
 from detectors.networks.sam import Sam
 from helpers.short_run import last_checkpoint, train_on_cpu, weights_of
@@ -65,7 +67,9 @@ def test_a_linear_schedule_falls_by_equal_steps_from_where_it_begins():
     ("name", "kind"), [("adam", torch.optim.Adam), ("adamw", torch.optim.AdamW), ("sgd", torch.optim.SGD), ("sam", Sam)]
 )
 def test_an_optimiser_has_the_settings(name, kind):
-    settings = NetworkSettings(optimizer=name, learning_rate=0.5, weight_decay=0.25, momentum=0.75, sam_radius=0.125)
+    settings = NetworkSettings(
+        optimizer=name, precision="32-true", learning_rate=0.5, weight_decay=0.25, momentum=0.75, sam_radius=0.125
+    )
     optimizer = make_optimizer([torch.nn.Parameter(torch.ones(2))], settings)
     assert type(optimizer) is kind
     (group,) = optimizer.param_groups
@@ -76,7 +80,7 @@ def test_an_optimiser_has_the_settings(name, kind):
         assert group["radius"] == 0.125
 
 
-@pytest.mark.parametrize("optimizer", OPTIMIZERS)
+@pytest.mark.parametrize("optimizer", get_args(Optimizer))
 def test_every_optimiser_moves_the_weights(store, tmp_path, optimizer):
     common = {"optimizer": optimizer, "epochs": 1, "learning_rate": 1e-2}
     begin = train(store, tmp_path / "still", **common | {"learning_rate": 0.0, "weight_decay": 0.0})[

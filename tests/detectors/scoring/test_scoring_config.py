@@ -46,5 +46,5 @@ def test_configs_are_laid_one_on_the_other(tmp_path):
 def test_an_unknown_data_set_or_setting_is_named():
     with pytest.raises(UserError, match=r"--like: no data set 'x' in the config; allowed: d"):
         stage_settings({"datasets": {"d": {}}}, "x", {})
-    with pytest.raises(UserError, match="unknown setting 'n_frame'"):
+    with pytest.raises(UserError, match="unknown key 'n_frame'"):
         stage_settings({}, None, {"frames": {"n_frame": 3}})

@@ -5,8 +5,11 @@ from collections import Counter
 
 import pytest
 
-from preprocess.datasets import LAYOUTS, IndexSettings, RawVideo, left_out_fakes
+from preprocess.datasets import LAYOUTS
+from preprocess.datasets.downsample import left_out_fakes
+from preprocess.datasets.raw import RawVideo
 from preprocess.running.cli import UserError
+from preprocess.settings.index import IndexSettings
 
 FF = "faceforensics"
 
@@ -24,7 +27,7 @@ def write_json(path, value):
 
 def find(layout, root, **settings):
     """The videos by their id without the data set's name, which is `d`."""
-    videos = LAYOUTS[layout](root, "d", IndexSettings(**settings))
+    videos = LAYOUTS[layout].find_videos(root, "d", IndexSettings(**settings))
     found = {video.video_id.removeprefix("d/"): video for video in videos}
     assert len(found) == len(videos)
     assert {video.source_id for video in videos} <= {video.video_id for video in videos} | {None}

@@ -5,11 +5,11 @@ from collections import defaultdict
 import numpy as np
 import pytest
 
-from preprocess.datasets import IndexSettings
 from preprocess.face.tracks import box_iou
 from preprocess.faces import FacesSettings, track_shard
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
+from preprocess.settings.index import IndexSettings
 from preprocess.store.tables import read_rows
 from preprocess.synthetic import SyntheticSettings, make_collection
 from preprocess.synthetic.clip import KINDS

@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from preprocess.running.cli import UserError
+from preprocess.running.settings import load_settings
 from preprocess.store.blobs import BlobReader
 from preprocess.store.image_codecs import decode_png
 from preprocess.synthetic import (
@@ -28,7 +29,12 @@ from preprocess.synthetic.face import face_box
 from preprocess.synthetic.methods import METHODS, forge_frame
 
 TINY = SyntheticSettings(n_sources=10, n_frames=8, height=180, width=240, fakes_per_source=1)
-PLAIN = replace(TINY, n_sources=6, n_frames=3, extras=False)
+PLAIN = TINY.model_copy(update={"n_sources": 6, "n_frames": 3, "extras": False})
+
+
+def plain(**changes) -> SyntheticSettings:
+    """The settings of `PLAIN` with others of one's own."""
+    return load_settings(SyntheticSettings, dict(PLAIN) | changes)
 
 
 @pytest.fixture(scope="module")
@@ -295,7 +301,7 @@ def test_truth_tells_scenes_and_that_a_fake_is_of_one_person(collections):
 @pytest.mark.parametrize("layout", ["celebdf", "dfdc"])
 def test_scenes_change_no_other_video(tmp_path, layout):
     few, many = (
-        make_collection(layout, tmp_path / f"{n}", tmp_path / f"truth{n}", replace(PLAIN, n_scenes=n), 1)["files"]
+        make_collection(layout, tmp_path / f"{n}", tmp_path / f"truth{n}", plain(n_scenes=n), 1)["files"]
         for n in (0, 2)
     )
     changed = {path for path in few if few[path] != many[path]}
@@ -362,7 +368,7 @@ def test_bytes_do_not_depend_on_threads(tmp_path):
 
 def test_another_seed_gives_other_pixels(tmp_path):
     one, other = (
-        make_collection("celebdf", tmp_path / f"{seed}", tmp_path / f"truth{seed}", replace(PLAIN, seed=seed), 1)
+        make_collection("celebdf", tmp_path / f"{seed}", tmp_path / f"truth{seed}", plain(seed=seed), 1)
         for seed in (0, 1)
     )
     path = "Celeb-real/id0_0000.mp4"
@@ -387,12 +393,12 @@ def test_only_own_folders_are_replaced(tmp_path):
     [
         ("ffpp", {}, "layout 'ffpp' is unknown"),
         ("faceforensics", {"n_sources": 7}, "n_sources is 7"),
-        ("faceforensics", {"methods": ["FaceShifter"]}, "found 'FaceShifter'"),
+        ("faceforensics", {"methods": ["FaceShifter"]}, 'found "FaceShifter"'),
         ("dfdc", {"extras": True}, "extras need at least"),
     ],
 )
 def test_errors_name_the_value_and_the_way_out(tmp_path, layout, changes, message):
     with pytest.raises(UserError, match=message):
-        make_collection(layout, tmp_path / "root", tmp_path / "truth", replace(PLAIN, **changes), 1)
+        make_collection(layout, tmp_path / "root", tmp_path / "truth", plain(**changes), 1)
     with pytest.raises(UserError, match="lies inside the tree"):
         make_collection("celebdf", tmp_path / "root", tmp_path / "root" / "truth", PLAIN, 1)

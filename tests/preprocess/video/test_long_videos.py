@@ -8,10 +8,10 @@ import pytest
 from benchmarks.measure import stage_cost
 from helpers.tiny_videos import repeat_packets, write_tiny_frames, write_video
 from preprocess.crops import CropsSettings, crop_shard
-from preprocess.datasets import IndexSettings
 from preprocess.faces import FacesSettings, track_shard
 from preprocess.frames import FramesSettings, sample_shard
 from preprocess.index import index_videos
+from preprocess.settings.index import IndexSettings
 from preprocess.store.tables import read_rows
 from preprocess.synthetic import render_portrait
 from preprocess.synthetic.encode import write_video as write_rendered
