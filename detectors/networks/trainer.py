@@ -7,6 +7,7 @@ import logging
 import sys
 import warnings
 from collections.abc import Iterator
+from functools import partial
 
 import lightning as L
 import numpy as np
@@ -92,14 +93,14 @@ def _loaders(module: TrainingModule, training: Training) -> tuple[DataLoader, Da
         # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
         sampler.set_epoch(finished_epochs(training.resume_from))
     n_devices = len(training.devices)
-    options = {"workers": training.workers // n_devices, "pin_memory": training.on_gpu}
+    loader = partial(make_loader, workers=training.workers // n_devices, pin_memory=training.on_gpu)
     batch_size = settings.batch_size // n_devices
-    train_loader = make_loader(train_set, batch_size=batch_size, sampler=sampler, **options)
+    train_loader = loader(train_set, batch_size=batch_size, sampler=sampler)
     if not len(training.val):
         return train_loader, None
     # as many crops at a time as in training, in items of the scoring set
     val_batch_size = max(1, batch_size * network.crops_per_item // module.val_set.crops_per_item)
-    return train_loader, make_loader(module.val_set, batch_size=val_batch_size, sampler=module.val_sampler, **options)
+    return train_loader, loader(module.val_set, batch_size=val_batch_size, sampler=module.val_sampler)
 
 
 def _trainer(network: TrainableNetwork, training: Training) -> L.Trainer:
@@ -130,12 +131,14 @@ def _trainer(network: TrainableNetwork, training: Training) -> L.Trainer:
 
 def _callbacks(network: TrainableNetwork, training: Training, *, interactive: bool) -> list[L.Callback]:
     """Checkpoints, lines where there is no terminal for a progress bar, and pictures of what the network locates."""
-    options = {"dirpath": training.checkpoints, "save_on_train_epoch_end": True, "enable_version_counter": False}
+    checkpoint = partial(
+        ModelCheckpoint, dirpath=training.checkpoints, save_on_train_epoch_end=True, enable_version_counter=False
+    )
     callbacks: list[L.Callback] = []
     if len(np.unique(training.val.label)) == 2:
-        callbacks.append(ModelCheckpoint(filename="best", monitor=SELECTION, mode="max", **options))
+        callbacks.append(checkpoint(filename="best", monitor=SELECTION, mode="max"))
     # after the best, which its state holds
-    callbacks.append(ModelCheckpoint(filename="last", **options))
+    callbacks.append(checkpoint(filename="last"))
     if not interactive:
         callbacks.append(ProgressLines())
     return [*callbacks, *map_sheets(network, training)]

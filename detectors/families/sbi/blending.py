@@ -24,7 +24,7 @@ from torch import Tensor
 from detectors.data.jpeg import jpeg_round_trip
 from detectors.data.tensors import constant, full_precision
 from detectors.families.sbi.face_mask import MASK_PX
-from detectors.families.sbi.parameters import NOISE_PX, NOISE_SCALE, BlendBatch, ColourShift
+from detectors.families.sbi.parameters import NOISE_PX, NOISE_SCALE, BlendBatch, ColourShifts
 
 _ELASTIC_ALPHA, _ELASTIC_SIGMA_PX = 50.0, 7.0
 
@@ -52,8 +52,8 @@ def self_blend(
         return blend_at_once(images, masks, loose_boxes, parameters, room)
     # one image at a time stays in the caches of a CPU; the result does not depend on it
     singles = [
-        blend_at_once(*(tensor[row : row + 1] for tensor in (images, masks, loose_boxes)), parameters.row(row), room)
-        for row in range(len(images))
+        blend_at_once(images[one], masks[one], loose_boxes[one], parameters.row(one.start), room)
+        for one in (slice(row, row + 1) for row in range(len(images)))
     ]
     real, blend, soft = (torch.cat(maps) for maps in zip(*singles, strict=True))
     return real, blend, soft
@@ -90,7 +90,7 @@ def blend_pairs(images: Tensor, masks: Tensor, loose_boxes: Tensor, parameters: 
     return torch.cat([target, source.sub_(target).mul_(soft).add_(target)]), soft
 
 
-def shift_colours(images: Tensor, shifts: ColourShift) -> Tensor:
+def shift_colours(images: Tensor, shifts: ColourShifts) -> Tensor:
     """Shift red, green and blue; hue, saturation and value; then contrast and brightness.
 
     Args:
@@ -103,8 +103,8 @@ def shift_colours(images: Tensor, shifts: ColourShift) -> Tensor:
     return shifted.mul_(contrast).add_(brightness).clamp_(0, 255)
 
 
-def _twice(shifts: ColourShift) -> ColourShift:
-    return ColourShift(*(torch.cat([values, values]) for values in shifts))
+def _twice(shifts: ColourShifts) -> ColourShifts:
+    return ColourShifts(*(torch.cat([values, values]) for values in shifts))
 
 
 def _shift_hsv(images: Tensor, shifts: Tensor) -> Tensor:

@@ -41,20 +41,34 @@ NOISE_SCALE = 127  # of its bytes
 _HALF_KERNEL = _MAX_KERNEL_PX // 2
 
 
-class ColourShift(NamedTuple):
-    """A change of colours: one of an image, or those of N images as float32 tensors with a first dimension N.
+@dataclass(frozen=True)
+class ColourShift:
+    """A change of the colours of an image.
 
     Attributes:
-        rgb: (3,) shifts of red, green and blue in grey levels.
-        hsv: (3,) shifts of hue in steps of two degrees, of saturation and value in steps of 1 / 255.
+        rgb: (3,) float32 shifts of red, green and blue in grey levels.
+        hsv: (3,) float32 shifts of hue in steps of two degrees, of saturation and value in steps of 1 / 255.
         contrast: Factor of the values, after the shifts.
         brightness: Grey levels added to the values in the end.
     """
 
-    rgb: np.ndarray | Tensor
-    hsv: np.ndarray | Tensor
-    contrast: float | Tensor
-    brightness: float | Tensor
+    rgb: np.ndarray
+    hsv: np.ndarray
+    contrast: float
+    brightness: float
+
+
+class ColourShifts(NamedTuple):
+    """The `ColourShift` of N images: float32 (N, 3), (N, 3), (N,) and (N,)."""
+
+    rgb: Tensor
+    hsv: Tensor
+    contrast: Tensor
+    brightness: Tensor
+
+    def rows(self, rows: slice) -> ColourShifts:
+        """Those of some of the images."""
+        return ColourShifts(*(values[rows] for values in self))
 
 
 @dataclass(frozen=True)
@@ -98,7 +112,7 @@ class BlendBatch(NamedTuple):
     """
 
     source_changes: Tensor
-    colours: ColourShift
+    colours: ColourShifts
     reduction: list[int | None]
     sharpening: Tensor
     translation: Tensor
@@ -107,17 +121,25 @@ class BlendBatch(NamedTuple):
     elastic_noise: Tensor
     blur_kernels: Tensor
     ratio: Tensor
-    final_colours: ColourShift
+    final_colours: ColourShifts
     jpeg_quality: list[int | None]
 
     def row(self, row: int) -> BlendBatch:
         """One of the blends, a batch of its own."""
         one = slice(row, row + 1)
         return BlendBatch(
-            *(
-                ColourShift(*(part[one] for part in values)) if isinstance(values, ColourShift) else values[one]
-                for values in self
-            )
+            source_changes=self.source_changes[one],
+            colours=self.colours.rows(one),
+            reduction=self.reduction[one],
+            sharpening=self.sharpening[one],
+            translation=self.translation[one],
+            scale=self.scale[one],
+            mask_size=self.mask_size[one],
+            elastic_noise=self.elastic_noise[one],
+            blur_kernels=self.blur_kernels[one],
+            ratio=self.ratio[one],
+            final_colours=self.final_colours.rows(one),
+            jpeg_quality=self.jpeg_quality[one],
         )
 
 
@@ -199,5 +221,10 @@ def _stacked(values: Sequence[np.ndarray | float]) -> Tensor:
     return torch.from_numpy(array.astype(np.float32) if array.dtype == np.float64 else array)
 
 
-def _stacked_shifts(shifts: Sequence[ColourShift]) -> ColourShift:
-    return ColourShift(*(_stacked(values) for values in zip(*shifts, strict=True)))
+def _stacked_shifts(shifts: Sequence[ColourShift]) -> ColourShifts:
+    return ColourShifts(
+        rgb=_stacked([shift.rgb for shift in shifts]),
+        hsv=_stacked([shift.hsv for shift in shifts]),
+        contrast=_stacked([shift.contrast for shift in shifts]),
+        brightness=_stacked([shift.brightness for shift in shifts]),
+    )

@@ -32,7 +32,7 @@ from detectors.families.sbi.blending import (
 )
 from detectors.families.sbi.detector import FacesToBlend, Sbi, SbiSettings, blend_batch
 from detectors.families.sbi.face_mask import MASK_PX, draw_face_mask, loose_box
-from detectors.families.sbi.parameters import ColourShift, draw_parameters, half_kernel, stack_parameters
+from detectors.families.sbi.parameters import ColourShift, ColourShifts, draw_parameters, half_kernel, stack_parameters
 from detectors.figures.gradcam import grad_cam
 from helpers.programs import run_program
 from helpers.short_run import in_domain_video_aucs, stopped_before, train_on_cpu, video_auc
@@ -296,7 +296,7 @@ def test_elastic_displacements_have_the_strength_and_the_reach_of_the_paper():
 
 def colour_shift(rgb=(0, 0, 0), hsv=(0, 0, 0), contrast=1.0, brightness=0.0):
     """Of one image."""
-    return ColourShift(*(torch.tensor([values], dtype=torch.float32) for values in (rgb, hsv, contrast, brightness)))
+    return ColourShifts(*(torch.tensor([values], dtype=torch.float32) for values in (rgb, hsv, contrast, brightness)))
 
 
 def test_colours_without_a_shift_stay():
