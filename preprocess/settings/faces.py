@@ -16,12 +16,12 @@ class FacesSettings(Settings):
         description="Shorter side of the smallest face to keep; frames are searched at the scale that it allows.",
     )
     score_threshold: Share = Field(0.9, description="MTCNN score below which a box is no face.")
+    # On the clips that it was chosen on, prints, leaves and a flower pot reached 0.991 at best, faces 0.998 at least
+    # but for a blurred profile (0.983). A face that is seen for longer has more chances to reach it.
     track_score: Share = Field(
         0.995,
-        description="Score that the best box of a face track must reach, or the track is dropped as no face; a face "
-        "that is seen for longer has more chances. On the clips that it was chosen on, prints, leaves and a flower pot "
-        "reached 0.991 at best, faces 0.998 at least but for a blurred profile (0.983). Lower it when faces turned "
-        "away are dropped. Does not apply where only one frame was searched, as in an image.",
+        description="Score that the best box of a face track must reach, or the track is dropped as no face (not where "
+        "only one frame was searched, as in an image); lower it when faces turned away are dropped.",
     )
     iou_threshold: Share = Field(
         0.3, description="Overlap (intersection over union) above which two boxes are one face track."
@@ -33,7 +33,7 @@ class FacesSettings(Settings):
         "is known of its motion; later boxes are sought where the motion leads. For frames up to a quarter of a second "
         "apart. 0 links by overlap with the last box alone.",
     )
-    max_gap: int = Field(2, ge=0, description="Sampled frames that a face may be unseen within its track.")
+    max_gap: int = Field(2, ge=0, description="Consecutive sampled frames a face may be missed before its track ends.")
     scene_cuts: bool = Field(
         True,
         description="End face tracks where the colours of the whole frame change from one sampled frame to the next.",
