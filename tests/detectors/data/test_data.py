@@ -294,6 +294,7 @@ def test_drawn_rows_are_a_sorted_subset():
     assert np.array_equal(drawn, draw_rows(rows, one_by_one, 10, seed=1))
     assert not np.array_equal(drawn, draw_rows(rows, one_by_one, 10, seed=2))
     assert draw_rows(rows, one_by_one, None, 1) is rows
+    assert draw_rows(rows[:10], one_by_one[:10], 4, seed=1).tolist() == [101, 102, 104, 108], "as it was"
 
 
 def test_rows_of_an_item_are_drawn_together():

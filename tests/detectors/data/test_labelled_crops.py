@@ -69,3 +69,9 @@ def test_by_method_an_epoch_goes_on_in_each_method():
 def test_the_seed_chooses_the_order():
     assert len({tuple(rows(draws("label", seed), 0)) for seed in range(4)}) > 1
     assert rows(draws("label", 3), 1) == rows(draws("label", 3), 1)
+
+
+def test_what_a_seed_draws_stays_what_it_was():
+    """Trainings of a seed are repeated by it: another order would be another result."""
+    assert rows(draws("label"), 0) == [3, 7, 1, 5, 0, 8, 2, 4, 3]
+    assert rows(draws("method"), 1) == [1, 5, 0, 7, 2, 4, 3, 8, 1]

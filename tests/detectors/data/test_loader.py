@@ -75,3 +75,10 @@ def test_the_order_of_an_epoch_is_that_of_its_number_and_seed():
     assert order(0, 0) == order(0, 0)
     assert len({tuple(order(seed, epoch)) for seed in (0, 1) for epoch in (0, 1)}) == 4
     assert sorted(order(0, 3)) == np.arange(30).tolist()
+
+
+def test_what_a_seed_draws_stays_what_it_was():
+    """Trainings of a seed are repeated by it: another order would be another result."""
+    sampler = EpochSampler(10, None, seed=0)
+    sampler.set_epoch(2)
+    assert list(sampler) == [(2, index) for index in (9, 7, 5, 1, 3, 8, 2, 6, 0, 4)]

@@ -15,6 +15,7 @@ from detectors.families import FAMILIES
 from detectors.families.handmade.dct import Dct, DctSettings, skin_coloured
 from detectors.families.handmade.ela import ElaCnn, ElaCnnSettings, error_levels
 from detectors.families.handmade.sift import keypoint_descriptors
+from detectors.families.lav.patch_similarity import face_part_patches
 from detectors.families.lav.srm import srm_kernels
 from detectors.families.registry import detector_class
 from helpers.tiny_batches import random_images
@@ -140,6 +141,17 @@ def test_srm_kernels_are_those_of_the_papers():
     assert np.allclose(12 * kv, [row, second, middle, second, row])
     assert np.allclose(2 * difference[2], [0, 1, -2, 1, 0])
     assert np.abs(difference).sum() == 2
+
+
+def test_the_parts_of_a_face_are_those_of_ibug():
+    """Sagonas et al., 300 Faces in-the-Wild, ICCV workshops 2013: nose 28 to 36, eyes 37 to 42 and 43 to 48, mouth 49
+    to 68, counted from 1; jaw, brows and forehead are no place where manipulations show."""
+    points = torch.full((1, 81, 2), 95.0)
+    places = {range(27, 36): (15, 15), range(36, 42): (75, 15), range(42, 48): (15, 75), range(48, 68): (55, 55)}
+    for numbers, place in places.items():
+        points[0, list(numbers)] = torch.tensor(place, dtype=torch.float32)
+    touched = face_part_patches(points, 100, (10, 10))[0]
+    assert {(column * 10 + 5, row * 10 + 5) for row, column in touched.nonzero().tolist()} == set(places.values())
 
 
 def test_distortions_have_the_amounts_of_the_documentation():
