@@ -112,7 +112,9 @@ def _by_video(crops: CropReader, landmarks: np.ndarray, videos: dict[str, dict])
         for row in range(len(crops))
         if crops.status[row] == OK and videos[crops.video_id[row]]["label"] == 0
     }
-    begins = np.flatnonzero(np.append(True, crops.video_id[1:] != crops.video_id[:-1])) if len(crops) else []
+    begins: np.ndarray = np.empty(0, np.int64)
+    if len(crops):
+        begins = np.flatnonzero(np.append(True, crops.video_id[1:] != crops.video_id[:-1]))
     for rows in np.split(np.arange(len(crops)), begins)[1:]:
         video = videos[crops.video_id[rows[0]]]
         pairs = {int(row): real_rows.get(_pair_key(crops, row, video["source_id"])) for row in rows}
@@ -166,9 +168,12 @@ def _manipulation_masks(
         pair = item.real_rows.get(row)
         if row not in masks and pair is not None and _same_window(crops, row, pair):
             box = boxes_in_crops(crops.box[row : row + 1], crops.crop_to_frame[row : row + 1])[0]
+            real, fake = crops.image(pair), crops.image(row)
+            assert real is not None, "a pair's real crop is kept"
+            assert fake is not None, "only kept crops come here"
             mask = difference_mask(
-                crops.image(pair),
-                crops.image(row),
+                real,
+                fake,
                 box,
                 threshold=settings.difference_threshold,
                 noise_factor=settings.difference_noise_factor,

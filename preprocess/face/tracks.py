@@ -206,6 +206,7 @@ class FaceTracker:
         self._n_tracks += int(first.sum())
         self._tracks = tracks.join(_Tracks.begin(ids[first], boxes[first], appearance[first], self._now, pts_seconds))
         if self._scene_cuts:
+            assert histogram is not None, "scene cuts end tracks: each frame needs its histogram"
             self._histograms[self._now] = histogram
             self._histograms = {seen: self._histograms[seen] for seen in set(self._tracks.seen.tolist())}
         return ids
@@ -214,6 +215,7 @@ class FaceTracker:
         """(T,) bool: whether a track was last seen in the scene of the present frame."""
         if not self._scene_cuts:
             return np.ones(len(tracks.ids), bool)
+        assert histogram is not None, "scene cuts end tracks: each frame needs its histogram"
         common = {seen: colours_in_common(self._histograms[seen], histogram) for seen in set(tracks.seen.tolist())}
         return np.array([common[seen] >= self._limits.min_colours_in_common for seen in tracks.seen.tolist()], bool)
 
