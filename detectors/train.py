@@ -17,6 +17,7 @@ import shutil
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import lightning as L
 import numpy as np
@@ -144,7 +145,7 @@ def train_detector(
     )
 
     scored = _with_scores(samples, selection.val_rows, fitted.val_scores)
-    facts = {
+    facts: dict[str, Any] = {
         "experiment": experiment,
         "seed": seed,
         "detector": detector,

@@ -6,7 +6,7 @@ import os
 from collections import OrderedDict
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -45,6 +45,13 @@ class OpenFiles:
             self._open[name] = self._open_file(self._root / name)
         self._open.move_to_end(name)
         return self._open[name]
+
+
+class CropSource(Protocol):
+    """Where the crops of samples come from: `StoredCrops`, or what changes them on the way."""
+
+    def read(self, row: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Crop of a sample `(height, width, 3)` uint8 RGB, its box (4,) in the frame, and `crop_to_frame` (2, 3)."""
 
 
 class StoredCrops:
@@ -87,7 +94,7 @@ class CropStore:
 
     def __init__(self, root: str | Path, samples: Samples, window: CropWindow, augmentation: str = "none"):
         self.size = window.size
-        self.source = StoredCrops(root, samples)
+        self.source: CropSource = StoredCrops(root, samples)
         self._augmentation = augmentation
         self._window = window
 

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.image import AxesImage
+from matplotlib.layout_engine import ConstrainedLayoutEngine
 from matplotlib.patches import Patch, Rectangle
 
 from detectors.evaluation.eval_table import read_eval_tables
@@ -101,8 +103,9 @@ def draw_heat_map(table: pd.DataFrame) -> Figure:
     figure = Figure(layout="constrained")
     shape = (1, 2) if beside else (2, 1)
     figure.set_size_inches(0.9 + names_width + width * shape[1], 0.4 + height * shape[0])
-    figure.get_layout_engine().set(wspace=0.08)
-    image = None
+    layout = figure.get_layout_engine()
+    assert isinstance(layout, ConstrainedLayoutEngine)
+    layout.set(wspace=0.08)
     for axes, (level, metric) in zip(np.ravel(figure.subplots(*shape, sharey=beside)), _PANELS, strict=True):
         of_panel = table[(table["level"] == level) & (table["metric"] == metric)]
         image = _draw_panel(axes, of_panel, columns, upright)
@@ -113,7 +116,7 @@ def draw_heat_map(table: pd.DataFrame) -> Figure:
     return figure
 
 
-def _draw_panel(axes: Axes, table: pd.DataFrame, columns: list[str], upright: bool):
+def _draw_panel(axes: Axes, table: pd.DataFrame, columns: list[str], upright: bool) -> AxesImage:
     values = table[columns].to_numpy(np.float64)
     in_domain = np.array([[name in row.split("+") for name in columns] for row in table["in_domain"].fillna("")])
     names = (list(table["experiment"]), columns)

@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from fractions import Fraction
+from typing import Any, Protocol
 
 import av
 import cv2
@@ -112,7 +113,7 @@ def compress_clip(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
     height, width = (max(32, int(side + side % 2)) for side in largest)
     encoder = av.CodecContext.create("libx264", "w")
     encoder.width, encoder.height, encoder.pix_fmt = width, height, "yuv420p"
-    encoder.framerate, encoder.thread_count = _FPS, 1
+    encoder.framerate, encoder.thread_count = Fraction(_FPS), 1
     # x264's macroblock tree gives other bytes from run to run on some processors
     encoder.options = {"crf": str(crf), "x264-params": "mbtree=0", "flags": "+bitexact"}
     decoder = av.CodecContext.create("h264", "r")
@@ -121,7 +122,7 @@ def compress_clip(frames: Sequence[np.ndarray], crf: int) -> list[np.ndarray]:
     for number, frame in enumerate(frames):
         top, left = (height - frame.shape[0]) // 2, (width - frame.shape[1]) // 2
         bottom, right = height - frame.shape[0] - top, width - frame.shape[1] - left
-        canvas = cv2.copyMakeBorder(frame, top, bottom, left, right, cv2.BORDER_REPLICATE)
+        canvas: Any = cv2.copyMakeBorder(frame, top, bottom, left, right, cv2.BORDER_REPLICATE)
         picture = av.VideoFrame.from_ndarray(canvas, format="rgb24")
         picture.pts = number
         packets += encoder.encode(picture)
@@ -184,6 +185,7 @@ class DistortedCrops:
 
     def _generator(self, row: int) -> np.random.Generator:
         video = self.samples.video_id.text(row)
+        assert video is not None, "every sample has a video"
         place = [int(self.samples.frame_index[row]), int(self.samples.track_id[row])]
         return np.random.default_rng([*self._seed, stable_hash(video), *place])
 

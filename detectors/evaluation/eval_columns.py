@@ -134,7 +134,7 @@ def interval_ends(resampled: dict[str, np.ndarray]) -> dict[str, float]:
     Args:
         resampled: (n_resamples,) by metric, as `metrics.bootstrap` gives them, or their means over the seeds.
     """
-    ends = {}
+    ends: dict[str, float] = {}
     for metric, values in resampled.items():
         low, high = np.percentile(values, INTERVAL_PERCENT)
         ends |= {f"video_{metric}_low": float(low), f"video_{metric}_high": float(high)}

@@ -17,6 +17,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from detectors.data.crop_store import StoredCrops
 from detectors.data.loader import default_workers
 from detectors.data.samples import UNKNOWN_LABEL, Samples
 from detectors.evaluation.distortions import UNDISTORTED, DistortedCrops
@@ -91,6 +92,7 @@ def predict_distorted(
         scoring_set = detector.scoring_set(samples, data)
         if strength:
             store = scoring_set.store
+            assert isinstance(store.source, StoredCrops), "a new scoring set reads the store itself"
             store.source = DistortedCrops(store.source, name, strength, settings.seed)
         log.info("%d of %d: %s %s", number, len(runs), name, strength or "")
         scores[name, strength] = score_items(

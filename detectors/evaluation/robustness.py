@@ -10,11 +10,13 @@ import math
 from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.lines import Line2D
 from sklearn.metrics import roc_auc_score
 
 from detectors.evaluation.distortions import DISTORTIONS, STRENGTHS, UNDISTORTED
@@ -117,7 +119,7 @@ def draw_robustness(table: pd.DataFrame) -> Figure:
     if not names:
         return empty_figure("no test data set holds both classes:\nthere is no AUC")
     figure = Figure(layout="constrained")
-    handles = {}
+    handles: dict[str, Line2D] = {}
     for axes, name in panels(figure, names, height=2.0, x_label="", y_label="video AUC", width=2.0):
         shown = mean[mean["distortion"].isin([name, UNDISTORTED])].sort_values("strength", kind="stable")
         handles |= _draw_lines(axes, shown)
@@ -129,7 +131,7 @@ def draw_robustness(table: pd.DataFrame) -> Figure:
         lowest = mean["video_auc"].min()
         axes.set_ylim(min(0.45, lowest - 0.03), 1.02)
         axes.axhline(0.5, color=GREY, linewidth=0.8, linestyle=":")
-    figure.legend(handles.values(), handles, loc="outside lower center", ncols=2, handlelength=3)
+    figure.legend(list(handles.values()), list(handles), loc="outside lower center", ncols=2, handlelength=3)
     figure.suptitle(figure_title(table))
     return figure
 
@@ -140,7 +142,7 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame) -> dict:
     handles = {}
     if len(curves) <= len(COLOURS):
         for colour, ((dataset, domain), curve) in zip(COLOURS, curves.items(), strict=False):
-            style = {"color": colour, "linestyle": DOMAIN_LINES[domain], "marker": "o", "markersize": 3}
+            style: dict[str, Any] = {"color": colour, "linestyle": DOMAIN_LINES[domain], "marker": "o", "markersize": 3}
             label = f"{dataset} ({DOMAINS[domain]})"
             handles[label] = axes.plot(curve["strength"], curve["video_auc"], linewidth=1.3, **style)[0]
         return handles
@@ -151,8 +153,8 @@ def _draw_lines(axes: Axes, shown: pd.DataFrame) -> dict:
     for domain, words in DOMAINS.items():
         of_domain = shown[shown["domain"] == domain].groupby("strength")["video_auc"].mean()
         if len(of_domain):
-            style = {"color": COLOURS[0], "linestyle": DOMAIN_LINES[domain], "linewidth": 1.6}
-            handles[f"mean {words}"] = axes.plot(of_domain.index, of_domain, **style)[0]
+            line: dict[str, Any] = {"color": COLOURS[0], "linestyle": DOMAIN_LINES[domain], "linewidth": 1.6}
+            handles[f"mean {words}"] = axes.plot(of_domain.index, of_domain, **line)[0]
     return handles
 
 

@@ -181,16 +181,16 @@ def _decode_integers(data: bytes) -> np.ndarray:
         begin += step[begin]
     if begin != end:
         raise _NotAPredictor("it ends inside a number")
-    begins = np.frombuffer(begins, np.int64)
+    starts = np.frombuffer(begins, np.int64)
     content = np.frombuffer(data + bytes(_MAX_INTEGER_BYTES), np.uint8)
-    control = content[begins]
+    control = content[starts]
     n_bytes = control & 0x0F
     if (n_bytes > _MAX_INTEGER_BYTES).any() or (n_bytes == 0).any() or (control & 0x70).any():
         raise _NotAPredictor("it holds bytes that are not dlib's integers")
-    values = np.zeros(len(begins), np.int64)
+    values = np.zeros(len(starts), np.int64)
     for byte in range(int(n_bytes.max(initial=0))):
         has_byte = np.flatnonzero(n_bytes > byte)
-        values[has_byte] |= content[begins[has_byte] + 1 + byte].astype(np.int64) << (8 * byte)
+        values[has_byte] |= content[starts[has_byte] + 1 + byte].astype(np.int64) << (8 * byte)
     return np.where(control & 0x80, -values, values)
 
 

@@ -13,7 +13,7 @@ class Av1Roles(RoleReader):
     _SEQUENCE, _DELIMITER, _FRAME_HEADER, _TILES, _METADATA, _FRAME, _REPEATED_HEADER = 1, 2, 3, 4, 5, 6, 7
 
     def __init__(self, extradata: bytes):
-        self._sequence = None
+        self._sequence: bytes | None = None
         self._is_first = True
         for kind, payload in self._units(memoryview(extradata)[4:]):
             if kind == self._SEQUENCE:

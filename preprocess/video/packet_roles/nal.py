@@ -26,7 +26,7 @@ class NalRoles(RoleReader):
                 self._learn(nal)
 
     def _role(self, data: memoryview) -> Role:
-        pictures = []
+        pictures: list[Role] = []
         for nal in self._nals(data):
             picture = self._picture(nal)
             if picture is not None:
