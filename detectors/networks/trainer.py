@@ -6,8 +6,9 @@ import contextlib
 import logging
 import sys
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sized
 from functools import partial
+from typing import cast
 
 import lightning as L
 import numpy as np
@@ -88,7 +89,7 @@ def _loaders(module: TrainingModule, training: Training) -> tuple[DataLoader, Da
     network, settings = module.detector, module.detector.settings
     train_set = network.training_set(training.train, training.data, training.seed)
     n_drawn = settings.samples_per_epoch and max(1, settings.samples_per_epoch // network.crops_per_item)
-    sampler = EpochSampler(len(train_set), n_drawn, training.seed)
+    sampler = EpochSampler(len(cast(Sized, train_set)), n_drawn, training.seed)
     if training.resume_from:
         # Lightning starts the loader, whose workers read ahead, before it tells the sampler the epoch
         sampler.set_epoch(finished_epochs(training.resume_from))

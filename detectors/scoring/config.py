@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from detectors.scoring.loose_files import StageSettings
 from preprocess.crops import CropsSettings
@@ -11,7 +12,7 @@ from preprocess.faces import FacesSettings
 from preprocess.frames import FramesSettings
 from preprocess.running.cli import UserError
 from preprocess.running.config_file import read_config
-from preprocess.running.settings import load_settings
+from preprocess.running.settings import Settings, load_settings
 
 # where the project keeps experiments that are not in config.yaml
 STUDIES = Path("config/studies")
@@ -78,10 +79,9 @@ def stage_settings(config: dict, dataset: str | None, changes: dict[str, dict]) 
         if dataset not in datasets:
             raise UserError(f"--like: no data set {dataset!r} in the config; allowed: {', '.join(datasets) or 'none'}")
         own = datasets[dataset]
-    classes = {"frames": FramesSettings, "faces": FacesSettings, "crops": CropsSettings}
-    return StageSettings(
-        **{
-            stage: load_settings(cls, config.get(stage, {}) | own.get(stage, {}) | changes.get(stage, {}))
-            for stage, cls in classes.items()
-        }
-    )
+    classes: dict[str, type[Settings]] = {"frames": FramesSettings, "faces": FacesSettings, "crops": CropsSettings}
+    resolved: dict[str, Any] = {
+        stage: load_settings(cls, config.get(stage, {}) | own.get(stage, {}) | changes.get(stage, {}))
+        for stage, cls in classes.items()
+    }
+    return StageSettings(**resolved)

@@ -16,6 +16,8 @@ sides.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import numpy as np
 import torch
 import torch.nn.functional as F
@@ -207,7 +209,7 @@ def soft_masks(masks: Tensor, parameters: BlendBatch) -> Tensor:
     return soft / soft.amax(dim=(1, 2, 3), keepdim=True).clamp(min=1e-6)
 
 
-def spread_masks(soft: Tensor, loose_boxes: Tensor, mask_size: Tensor, image_size: tuple[int, int]) -> Tensor:
+def spread_masks(soft: Tensor, loose_boxes: Tensor, mask_size: Tensor, image_size: Sequence[int]) -> Tensor:
     """Masks on their own grids to masks of the images, (N, 1, height, width).
 
     Args:
@@ -240,7 +242,7 @@ def _blur(masks: Tensor, half_kernels: Tensor) -> Tensor:
     return weights @ masks @ weights
 
 
-def _axis_grid(step: Tensor, shift: Tensor, size: tuple[int, int]) -> Tensor:
+def _axis_grid(step: Tensor, shift: Tensor, size: Sequence[int]) -> Tensor:
     """Where each pixel (x, y) of a result reads: at step * (x, y) + shift.
 
     Args:
