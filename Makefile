@@ -45,6 +45,7 @@ test-cluster: env ## run the main job on a Slurm that this starts (root, Debian)
 lint: env
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/mypy
 	$(BIN)/snakefmt --check Snakefile workflow
 	$(BIN)/snakemake --lint --quiet
 
