@@ -69,6 +69,13 @@ def test_phase_image_has_the_phases_of_the_image_and_unit_amplitudes():
     assert phase_image(some).square().mean().item() == pytest.approx(1 / 32**2, rel=1e-3)
 
 
+def test_half_precision_around_it_does_not_coarsen_the_phase_image():
+    images = random_images(2, 32)
+    plain = phase_image(images)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert torch.equal(phase_image(images), plain)
+
+
 def test_an_even_picture_has_no_phase_but_its_mean():
     grey = torch.full((1, 3, 8, 8), 100, dtype=torch.uint8)
     assert torch.allclose(phase_image(grey), torch.full((1, 1, 8, 8), 1 / 64), atol=1e-6)

@@ -95,6 +95,22 @@ def test_every_data_set_of_two_classes_has_a_curve(draw, n_datasets):
             assert (line.get_linestyle() == "-") == (dataset == "0")  # in domain
 
 
+@pytest.mark.parametrize("n_datasets", [2, 8])
+@pytest.mark.parametrize("draw", [curve_figures.draw_roc, curve_figures.draw_precision_recall])
+def test_dotted_is_what_chance_gives(draw, n_datasets):
+    """The diagonal of a ROC curve; the share of fakes as precision, for each data set."""
+    runs, table = make_evaluation(n_datasets)
+    shares = [random_scores(number, n=40)[0].mean() for number in range(n_datasets)]
+    for number, axes in enumerate(draw(runs, table).axes):
+        dotted = [np.ravel(line.get_ydata()).astype(float) for line in axes.lines if line.get_linestyle() == ":"]
+        flat = [values[0] for values in dotted if np.ptp(values) == 0]
+        if draw is curve_figures.draw_roc:
+            assert not flat
+            assert len(dotted) == 1
+        else:
+            assert flat == pytest.approx(shares if n_datasets == 2 else shares[number : number + 1])
+
+
 @pytest.mark.parametrize("draw", [curve_figures.draw_roc, curve_figures.draw_precision_recall])
 def test_lines_of_seeds_are_drawn_where_there_are_several(draw):
     runs, table = make_evaluation(8)
