@@ -8,10 +8,11 @@ import numpy as np
 import pytest
 import torch
 
-from detectors.data.samples import Samples
+from detectors.data.samples import Samples, TextColumn
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.interface.detector import Training
 from detectors.interface.settings import NetworkSettings, Optimizer
+from detectors.networks.lightning_module import validation_metrics
 from detectors.networks.optimizers import learning_rate_factor, make_optimizer
 from detectors.networks.sam import Sam
 from helpers.short_run import last_checkpoint, train_on_cpu, weights_of
@@ -141,6 +142,40 @@ def test_start_epoch_decides_what_learns(store, tmp_path):
         of_last = name.startswith("network.last")
         assert torch.equal(first, states[1][name]) is not of_last, name
         assert torch.equal(states[1][name], states[2][name]) is of_last, name
+
+
+def test_the_history_holds_the_mean_losses_of_an_epoch(store, tmp_path):
+    samples = Samples.read([store.samples])
+    rows, val_rows = (np.flatnonzero(samples.split.equals(split)) for split in ("train", "val"))
+    detector, of_batches = Classifier(ClassifierSettings(**SMALL), ["real", "swap"]), []
+
+    def recorded(batch: dict) -> dict:
+        losses = Classifier.losses(detector, batch)
+        of_batches.append(float(losses["total"].detach()))
+        return losses
+
+    detector.losses = recorded
+    fitted = detector.fit(Training(samples[rows], samples[val_rows], store.data, tmp_path / "logs", 0, "cpu", 0))
+    history = last_checkpoint(tmp_path)["history"]
+    assert [row["epoch"] for row in history] == [0, 1]
+    for row, of_epoch in zip(history, np.split(np.array(of_batches), 2), strict=True):
+        assert len(of_epoch) == 3
+        assert row["train/total"] == pytest.approx(of_epoch.mean(), rel=1e-5)
+    assert fitted.best == history[int(fitted.best["epoch"])]
+    assert fitted.seconds == pytest.approx(sum(row["seconds"] for row in history))
+
+
+def test_the_best_epoch_is_that_of_the_video_auc_and_of_the_frame_auc_among_equals():
+    zeros = np.zeros(6, np.int32)
+    text = TextColumn(("x",), zeros)
+    fields = dict.fromkeys(Samples.__dataclass_fields__, text) | dict.fromkeys(("crop_row", "track_id"), zeros)
+    fields |= {"frame_index": np.arange(6, dtype=np.int32), "label": np.array([0, 0, 0, 1, 1, 1], np.int8)}
+    fields["video_id"] = TextColumn(("r", "s", "f", "g"), np.array([0, 0, 1, 2, 2, 3], np.int32))
+    # reals .1 .5 and .4, fakes .3 .9 and .6: of nine pairs of frames two are wrong, of four pairs of videos none
+    metrics = validation_metrics(Samples(**fields), np.array([0.1, 0.5, 0.4, 0.3, 0.9, 0.6]), "mean")
+    assert (metrics["val/frame_auc"], metrics["val/video_auc"]) == (pytest.approx(7 / 9), 1)
+    assert metrics["val/selection"] == pytest.approx(1 + 7 / 9 / 1000)
+    assert metrics["val/video_log_loss"] == pytest.approx(-np.log([0.7, 0.6, 0.6, 0.6]).mean())
 
 
 def test_accumulated_batches_step_once(store, tmp_path):
