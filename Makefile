@@ -5,6 +5,10 @@ CORES ?= 12
 RESULT := results/ucf_multi/eval.csv
 SEED ?= 12
 SAMPLE ?= 160
+# processes that share the files of tests; each takes up to 3 GB of memory
+TEST_PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest --durations 10
+SHARED := --numprocesses $(TEST_PROCESSES) --dist loadfile --no-loadscope-reorder
 
 .DEFAULT_GOAL := help
 .PHONY: help env run test test-slow test-training mutants test-cluster lint schema clean
@@ -27,13 +31,13 @@ run: env ## run the demonstration: raw videos to eval.csv
 
 test: env ## lint and run the tests
 	$(MAKE) --no-print-directory lint
-	$(BIN)/python -m pytest -m "not slow and not training"
+	$(PYTEST) $(SHARED) -m "not slow and not training"
 
 test-slow: env ## run the tests that take minutes
-	$(BIN)/python -m pytest -m slow
+	$(PYTEST) $(SHARED) -m slow
 
 test-training: env ## train every detector, and every experiment of the studies cut down (an hour; not in CI)
-	$(BIN)/python -m pytest -m training
+	$(PYTEST) -m training
 
 mutants: env ## change one operator at a time and see which changes the quick tests find (an hour; SEED=12 SAMPLE=160)
 	$(BIN)/python benchmarks/mutants.py --seed $(SEED) --sample $(SAMPLE)

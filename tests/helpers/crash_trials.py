@@ -1,4 +1,4 @@
-"""Runs of the whole workflow that are killed at moments drawn from a seed, started again, and compared."""
+"""Runs of the workflow, or of a part of it, that are killed at moments drawn from a seed, begun again, and compared."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import json
 import os
 import random
 import re
+import shutil
 import signal
 import subprocess
 import time
@@ -23,6 +24,9 @@ from preprocess.running.orphans import processes_of
 from preprocess.train_predictor import PredictorSettings, train_predictor
 
 TARGET = "results/tiny/eval.csv"
+# The whole run in three parts, each with the files that the part before has made: what a part makes last.
+PART_TARGETS = ("data/frames/tiny/0000.parquet", "data/samples/tiny.parquet", TARGET)
+RAW_TO_FRAMES, FACES_TO_SAMPLES, TRAINING_TO_RESULT, WHOLE = range(4)
 SNAKEMAKE, WORKER, GROUP = "snakemake", "worker", "group"
 
 # Far more than any step takes, on a machine that is busy with much else.
@@ -51,14 +55,11 @@ def config() -> dict:
     }
 
 
-def prepare(folder: Path, predictor: Path | None = None) -> Path:
+def prepare(folder: Path) -> Path:
     """A folder in which nothing has run; the predictor is a file that the user has."""
     folder.mkdir(parents=True)
     (folder / "config.yaml").write_text(yaml.safe_dump(config()))
-    if predictor is None:
-        train_predictor(_PREDICTOR, threads=1).save(str(folder / "predictor.dat"))
-    else:
-        (folder / "predictor.dat").write_bytes(predictor.read_bytes())
+    train_predictor(_PREDICTOR, threads=1).save(str(folder / "predictor.dat"))
     return folder
 
 
@@ -67,7 +68,7 @@ class Snakemake:
 
     Args:
         folder: Where it runs.
-        arguments: Further arguments, instead of the result to make.
+        arguments: Further arguments: what to make.
     """
 
     def __init__(self, folder: Path, *arguments: str):
@@ -75,7 +76,7 @@ class Snakemake:
         self._log = folder / "printed.txt"
         self._log.touch()
         self._begin = self._log.stat().st_size
-        command = snakemake_command(folder, *(arguments or (TARGET,)))
+        command = snakemake_command(folder, *arguments)
         with open(self._log, "a") as log:
             self.process = subprocess.Popen(
                 command, cwd=folder, stdout=log, stderr=subprocess.STDOUT, start_new_session=True
@@ -130,37 +131,50 @@ class Undisturbed:
     """A run that nothing disturbed.
 
     Attributes:
-        folder: Where it ran.
+        before: Folder as it was before it.
+        folder: Folder as it was after it.
+        target: What was asked for.
         job_seconds: Time from the start of each job to that of the next, or to the end; the first item is the time
             before the first job.
     """
 
+    before: Path
     folder: Path
+    target: str
     job_seconds: tuple[float, ...]
 
 
-def run_undisturbed(folder: Path) -> Undisturbed:
-    """Run the workflow once, and note when its jobs begin."""
-    prepare(folder)
-    run = Snakemake(folder)
-    times = [time.monotonic()]
-    while run.wait_for_jobs(len(times)):
+def run_undisturbed(folder: Path) -> tuple[Undisturbed, ...]:
+    """Run the workflow once, part after part, and note when its jobs begin.
+
+    Returns:
+        The parts in the order of `PART_TARGETS`, and the whole: places `RAW_TO_FRAMES` to `WHOLE`.
+    """
+    before = prepare(folder / "0")
+    parts = []
+    for number, target in enumerate(PART_TARGETS, start=1):
+        after = Path(shutil.copytree(before, folder / str(number)))
+        run = Snakemake(after, target)
+        times = [time.monotonic()]
+        while run.wait_for_jobs(len(times)):
+            times.append(time.monotonic())
+        run.end()
         times.append(time.monotonic())
-    run.end()
-    times.append(time.monotonic())
-    return Undisturbed(folder, tuple(end - begin for begin, end in pairwise(times)))
+        parts.append(Undisturbed(before, after, target, tuple(end - begin for begin, end in pairwise(times))))
+        before = after
+    seconds = (parts[0].job_seconds[0], *(second for part in parts for second in part.job_seconds[1:]))
+    return (*parts, Undisturbed(parts[0].before, after, TARGET, seconds))
 
 
 def trial(undisturbed: Undisturbed, folder: Path, target: str, seed: int) -> None:
-    """Kill a full run at a random moment, sometimes its recovery as well, and hold what comes of it to the promise."""
+    """Kill a run at a random moment, sometimes its recovery as well, and hold what comes of it to the promise."""
     rng = random.Random(f"{target} {seed}")
     n_kills = rng.choice((1, 1, 2))
     killed = 0
     while not killed:  # a moment may come too late for a run that is faster than the undisturbed one
-        prepare(folder / str(rng.random()), undisturbed.folder / "predictor.dat")
-        (place,) = (path for path in folder.iterdir() if not (path / ".snakemake").exists())
+        place = Path(shutil.copytree(undisturbed.before, folder / str(rng.random())))
         killed = sum(_kill_once(undisturbed, place, target, rng) for _ in range(n_kills))
-    printed = Snakemake(place).end()
+    printed = Snakemake(place, undisturbed.target).end()
     assert "Traceback" not in printed
     compare(place, undisturbed.folder, whole_run=True)
     assert (place / ".snakemake/run.lock").read_text() == ""
@@ -168,7 +182,7 @@ def trial(undisturbed: Undisturbed, folder: Path, target: str, seed: int) -> Non
 
 def _kill_once(undisturbed: Undisturbed, folder: Path, target: str, rng: random.Random) -> bool:
     """Start the run, or start it again, and kill it; False: it ended before."""
-    run = Snakemake(folder)
+    run = Snakemake(folder, undisturbed.target)
     # a worker is there from the first job on
     job = rng.randrange(1 if target == WORKER else 0, len(undisturbed.job_seconds))
     seconds = rng.random() * undisturbed.job_seconds[job]

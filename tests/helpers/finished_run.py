@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
 import shlex
 import subprocess
@@ -13,6 +14,7 @@ from pathlib import Path
 
 import yaml
 
+from helpers.fork_server import run_python
 from helpers.small_run import ROOT, TINY_UCF, snakemake_command
 
 # no landmarks: training a predictor would take longer than all the rest
@@ -41,7 +43,7 @@ class FinishedRun:
     raw_before: dict
 
 
-def finish(folder: Path) -> FinishedRun:
+def finish(folder: Path) -> None:
     """Render a collection, and run the workflow on it in `<folder>/run` while it is read-only."""
     raw, run = folder / "raw", folder / "run"
     subprocess.run(
@@ -56,10 +58,14 @@ def finish(folder: Path) -> FinishedRun:
     )
     run.mkdir()
     write_config(run, raw)
-    before = snapshot(raw)
+    (folder / "before.json").write_text(json.dumps(snapshot(raw)))
     done = start_snakemake(run, "results/one/eval.csv", setup=read_only(raw))
     assert done.returncode == 0, done.stdout[-5000:]
-    return FinishedRun(run, raw, before)
+
+
+def finished_in(folder: Path) -> FinishedRun:
+    """What `finish` has left in a folder."""
+    return FinishedRun(folder / "run", folder / "raw", json.loads((folder / "before.json").read_text()))
 
 
 def write_config(folder: Path, raw: Path, **changes: object) -> None:
@@ -87,11 +93,15 @@ def run_stage(module: str, *arguments: str | Path, setup: str = "") -> subproces
 
 
 def run_after(setup: str, command: list[str], folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run a command in `folder` after shell commands, in a mount namespace of its own where these mount something."""
-    if setup:
-        command = ["sh", "-ec", f"{setup}\nexec {shlex.join(command)}"]
-        if "mount" in setup:
-            command = ["unshare", "--mount", *command]
+    """Run a command in `folder` after shell commands, in a mount namespace of its own where these mount something.
+
+    Without any, a Python module is run by `fork_server`.
+    """
+    if not setup:
+        return run_python(command, cwd=folder, merge=True)
+    command = ["sh", "-ec", f"{setup}\nexec {shlex.join(command)}"]
+    if "mount" in setup:
+        command = ["unshare", "--mount", *command]
     return subprocess.run(
         command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1700, check=False
     )
@@ -119,11 +129,11 @@ def small_disc(folder: Path, n_bytes: int) -> str:
     return f"mount -t tmpfs -o size={n_bytes} tmpfs {shlex.quote(str(folder))}"
 
 
-def snapshot(folder: Path) -> dict[str, tuple]:
+def snapshot(folder: Path) -> dict[str, list]:
     """Size, time of change and hash of every file, and time of change of every folder, by relative path."""
     found = {}
     for path in sorted([folder, *folder.rglob("*")]):
         status = path.stat()
         content = hashlib.sha256(path.read_bytes()).hexdigest() if path.is_file() else ""
-        found[str(path.relative_to(folder))] = (status.st_size if content else 0, status.st_mtime_ns, content)
+        found[str(path.relative_to(folder))] = [status.st_size if content else 0, status.st_mtime_ns, content]
     return found

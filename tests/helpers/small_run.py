@@ -9,6 +9,8 @@ from pathlib import Path
 
 import yaml
 
+from helpers.fork_server import run_python
+
 ROOT = Path(__file__).parents[2]
 
 TINY_UCF = {
@@ -64,14 +66,14 @@ def snakemake_command(folder: Path, *arguments: str, cores: int = 2, code: Path 
 def start_snakemake(
     folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT
 ) -> subprocess.CompletedProcess[str]:
-    """Run Snakemake in `folder`, with the Snakefile of `code`; what it printed is all in `stdout`."""
+    """Run Snakemake in `folder`, with the Snakefile of `code`; what it printed is all in `stdout`.
+
+    Snakemake itself is a fork of `fork_server`, its jobs are processes as always.
+    """
     if config is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    command = snakemake_command(folder, *arguments, cores=cores, code=code)
-    return subprocess.run(
-        command, cwd=folder, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=1700, check=False
-    )
+    return run_python(snakemake_command(folder, *arguments, cores=cores, code=code), cwd=folder, merge=True)
 
 
 def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT) -> str:

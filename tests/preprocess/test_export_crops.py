@@ -1,12 +1,13 @@
 """Crops as files: the names, the pixels, the choice, and what a user may get wrong."""
 
-import subprocess
 import sys
 
 import cv2
 import numpy as np
 import pytest
 
+from helpers.fork_server import run_python
+from helpers.small_run import ROOT
 from helpers.tiny_store import make_store
 from preprocess.export_crops import choose_rows, export_crops, label_crops
 from preprocess.running.cli import UserError
@@ -78,11 +79,11 @@ def test_a_file_in_the_way_is_named(crops, tmp_path):
 def test_command_line(tmp_path):
     make_store(tmp_path / "data")
     command = [sys.executable, "-m", "preprocess.export_crops", "tiny", SHARD, "--data", tmp_path / "data"]
-    run = subprocess.run([*command, "--output", tmp_path / "out", "--only", "train1"], capture_output=True, text=True)
+    run = run_python([*command, "--output", tmp_path / "out", "--only", "train1"], cwd=ROOT)
     assert run.returncode == 0, run.stderr
     assert "6 crops in" in run.stdout
     assert len(exported(tmp_path / "out")) == 6
-    run = subprocess.run([*command, "--output", tmp_path / "out", "--only", "nobody"], capture_output=True, text=True)
+    run = run_python([*command, "--output", tmp_path / "out", "--only", "nobody"], cwd=ROOT)
     assert run.returncode == 1
     assert run.stderr.startswith("error: shard 0001 of tiny holds no crop of a video whose id holds 'nobody'")
 
@@ -90,7 +91,7 @@ def test_command_line(tmp_path):
 def test_labels_stand_beside_the_crops_and_in_a_list_for_each_split(tmp_path):
     make_store(tmp_path / "data", splits=("train", "test"))
     command = [sys.executable, "-m", "preprocess.export_crops", "tiny", "all", "--data", tmp_path / "data", "--labels"]
-    run = subprocess.run([*command, "--output", tmp_path / "out"], capture_output=True, text=True)
+    run = run_python([*command, "--output", tmp_path / "out"], cwd=ROOT)
     assert run.returncode == 0, run.stderr
     assert "36 crops in" in run.stdout
     assert "18 with their labels in" in run.stdout
@@ -112,10 +113,10 @@ def test_of_all_shards_some_may_hold_nothing_that_is_wanted(tmp_path):
     command = [sys.executable, "-m", "preprocess.export_crops", "tiny", "all", "--data", tmp_path / "data"]
     command += ["--output", tmp_path / "out", "--only"]
     for only, n_crops in (("train0", 6), ("train1", 6)):
-        run = subprocess.run([*command, only], capture_output=True, text=True)
+        run = run_python([*command, only], cwd=ROOT)
         assert run.returncode == 0, run.stderr
         assert f"{n_crops} crops in" in run.stdout
-    assert subprocess.run([*command, "nobody"], capture_output=True).returncode == 1
+    assert run_python([*command, "nobody"], cwd=ROOT).returncode == 1
 
 
 def test_crops_that_the_samples_do_not_know_are_named(crops, tmp_path):

@@ -7,7 +7,6 @@ import os
 import pickle
 import shutil
 import struct
-import subprocess
 import sys
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import yaml
 from detectors.families.registry import load_detector
 from detectors.networks.backbones import Backbone
 from helpers.finished_run import start_snakemake
+from helpers.fork_server import run_python
 from helpers.short_run import train_on_cpu
 from helpers.small_run import ROOT, TINY_UCF
 from helpers.tiny_store import make_store
@@ -239,13 +239,7 @@ def test_a_config_runs_no_code(tmp_path, mark):
     (tmp_path / "config.yaml").write_text(f'datasets: !!python/object/apply:os.system ["touch {mark}"]\n')
     done = start_snakemake(tmp_path, "--dry-run")
     assert done.returncode != 0
-    done = subprocess.run(
-        [sys.executable, "-m", "workflow.verify", "--config", str(tmp_path / "config.yaml")],
-        cwd=ROOT,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    done = run_python([sys.executable, "-m", "workflow.verify", "--config", str(tmp_path / "config.yaml")], cwd=ROOT)
     assert done.returncode == 1
     assert "error: cannot read the config" in done.stderr
     assert not mark.exists()

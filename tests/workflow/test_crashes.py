@@ -13,19 +13,23 @@ import sys
 import time
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict
+from pathlib import Path
 
 import psutil
 import pytest
 import yaml
 
 from helpers.crash_trials import (
+    FACES_TO_SAMPLES,
     GROUP,
+    RAW_TO_FRAMES,
     SNAKEMAKE,
     TARGET,
+    TRAINING_TO_RESULT,
+    WHOLE,
     WORKER,
     Snakemake,
     compare,
-    prepare,
     run_undisturbed,
     token_of,
     trial,
@@ -39,37 +43,51 @@ from preprocess.synthetic import SyntheticSettings, collection, make_collection
 from workflow import run_guard
 from workflow.run_guard import Run, begin
 
-KILLED = (SNAKEMAKE, WORKER, GROUP)
-N_SLOW_TRIALS = 30
+# what is killed, and while which part of the workflow runs
+QUICK_TRIALS = ((SNAKEMAKE, TRAINING_TO_RESULT), (WORKER, FACES_TO_SAMPLES), (GROUP, RAW_TO_FRAMES))
+# each kind of kill four times at the beginning, thrice in the middle, twice at the end, and once somewhere in a whole
+# run: thirty
+SLOW_TRIALS = tuple(
+    (target, part)
+    for part, times in ((WHOLE, 1), (TRAINING_TO_RESULT, 2), (FACES_TO_SAMPLES, 3), (RAW_TO_FRAMES, 4))
+    for target in (SNAKEMAKE, WORKER, GROUP)
+    for _ in range(times)
+)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="module")
 def undisturbed(tmp_path_factory):
-    """A run that nothing disturbed."""
-    return run_undisturbed(tmp_path_factory.mktemp("undisturbed") / "run")
+    """Runs that nothing disturbed: those of the parts, and the whole."""
+    return run_undisturbed(tmp_path_factory.mktemp("undisturbed"))
+
+
+def try_to_kill(undisturbed, tmp_path, trials):
+    def try_once(seed: int) -> None:
+        target, part = trials[seed]
+        folder = tmp_path / str(seed)
+        trial(undisturbed[part], folder, target, seed)
+        shutil.rmtree(folder)
+
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(try_once, range(len(trials))))
 
 
 @pytest.mark.timeout(1800)
 def test_a_run_that_is_killed_ends_with_the_same_results_after_the_same_command(undisturbed, tmp_path):
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(lambda target: trial(undisturbed, tmp_path / target, target, seed=0), KILLED))
+    try_to_kill(undisturbed, tmp_path, QUICK_TRIALS)
 
 
 @pytest.mark.slow
 @pytest.mark.timeout(7200)
 def test_thirty_runs_killed_at_other_moments_end_with_the_same_results(undisturbed, tmp_path):
-    def try_once(seed: int) -> None:
-        folder = tmp_path / str(seed)
-        trial(undisturbed, folder, KILLED[seed % len(KILLED)], seed)
-        shutil.rmtree(folder)
-
-    with ThreadPoolExecutor(2) as pool:
-        list(pool.map(try_once, range(1, N_SLOW_TRIALS + 1)))
+    assert len(SLOW_TRIALS) == 30
+    try_to_kill(undisturbed, tmp_path, SLOW_TRIALS)
 
 
 @pytest.mark.timeout(900)
 def test_a_second_run_is_refused_and_one_that_is_asked_to_end_leaves_nothing(undisturbed, tmp_path):
-    folder = prepare(tmp_path / "run", undisturbed.folder / "predictor.dat")
+    whole = undisturbed[WHOLE]
+    folder = Path(shutil.copytree(whole.before, tmp_path / "run"))
     lists = "data/index/tiny/0000.parquet"
     for asked_to_end in (signal.SIGINT, signal.SIGTERM):
         run = Snakemake(folder, lists)
@@ -86,7 +104,7 @@ def test_a_second_run_is_refused_and_one_that_is_asked_to_end_leaves_nothing(und
         assert not (folder / lists).exists()
         assert not list(folder.rglob("*.partial"))
     assert "was killed" not in Snakemake(folder, lists).end()
-    compare(folder, undisturbed.folder, whole_run=False)
+    compare(folder, whole.folder, whole_run=False)
     assert (folder / lists).exists()
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from helpers.fork_server import run_python
 from helpers.small_run import ROOT
 
 CLUSTERS = ("slurm", "generic")
@@ -36,15 +37,10 @@ def snakemake(folder: Path, *arguments: str) -> str:
         "landmarks": {"predictor": "none"},
     }
     (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    done = subprocess.run(
-        [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments],
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=300,
-    )
-    assert done.returncode == 0, (done.stdout + done.stderr)[-5000:]
-    return done.stdout + done.stderr
+    command = [sys.executable, "-m", "snakemake", "--snakefile", str(ROOT / "Snakefile"), *arguments]
+    done = run_python(command, cwd=folder, merge=True, timeout=300)
+    assert done.returncode == 0, done.stdout[-5000:]
+    return done.stdout
 
 
 @pytest.fixture(scope="module", params=CLUSTERS)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shutil
-import subprocess
 import sys
 from collections import Counter
 from copy import deepcopy
@@ -13,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 import yaml
 
+from helpers.fork_server import run_python
 from helpers.small_run import SMALL_CONFIG, snakemake
 from preprocess.video.outcomes import OK, PARTIAL, UNUSED
 from workflow.state import read_status
@@ -119,14 +119,14 @@ def test_files_of_other_settings_are_outdated(run):
 def test_the_command_line_prints_aligned_columns_and_json(partial):
     (partial / "config.yaml").write_text(yaml.safe_dump(SMALL_CONFIG))
     command = [sys.executable, "-m", "workflow.status"]
-    printed = subprocess.run(command, cwd=partial, capture_output=True, text=True, check=True).stdout
+    printed = run_python(command, cwd=partial).stdout
     (header, *rows) = printed.splitlines()[1:9]
     # right-aligned columns end where their heading ends
     for heading in ("done", "outdated", "videos ok", "videos left", "size"):
         end = header.index(heading) + len(heading)
         assert all(len(row) == end or row[end] == " " for row in rows), printed
         assert all(row[end - 1] != " " for row in rows), printed
-    state = json.loads(subprocess.run([*command, "--json"], cwd=partial, capture_output=True, check=True).stdout)
+    state = json.loads(run_python([*command, "--json"], cwd=partial).stdout)
     stages = {of["name"]: {stage["stage"]: stage for stage in of["stages"]} for of in state["datasets"]}
     assert {name: of["faces"]["n_done"] for name, of in stages.items()} == {"ff": 1, "celebdf": 2, "dfdc": 0}
     assert {of["name"]: of["n_predicted"] for of in state["experiments"]} == {"one": 1, "small": 2}
@@ -144,7 +144,7 @@ def test_a_broken_file_of_the_store_is_named(partial):
     path = partial / "data/crops/ff/0000.h5"
     path.write_bytes(path.read_bytes()[:1000])
     (partial / "config.yaml").write_text(yaml.safe_dump(SMALL_CONFIG))
-    done = subprocess.run([sys.executable, "-m", "workflow.status"], cwd=partial, capture_output=True, text=True)
+    done = run_python([sys.executable, "-m", "workflow.status"], cwd=partial)
     assert done.returncode == 1
     assert "data/crops/ff/0000.h5" in done.stderr
     assert "Traceback" not in done.stderr

@@ -18,8 +18,9 @@ import pytest
 import torch
 import yaml
 
-from helpers.finished_run import write_config
-from helpers.small_run import ROOT, snakemake_command
+from helpers.finished_run import start_snakemake, write_config
+from helpers.fork_server import run_python
+from helpers.small_run import ROOT
 from preprocess.running.cli import UserError
 from preprocess.store import checksum
 from preprocess.store.crop_file import Crop, CropReader, CropRows, write_crops
@@ -351,11 +352,9 @@ def test_the_commands_that_it_names_make_everything_as_it_was(run, finished):
     for command in report["commands"]:
         words = shlex.split(command)
         assert words[:3] == ["snakemake", "--cores", "all"]
-        done = subprocess.run(
-            snakemake_command(run, *words[3:]), cwd=run, capture_output=True, text=True, timeout=600, check=False
-        )
-        assert done.returncode == 0, (done.stdout + done.stderr)[-3000:]
-        assert "1 of 1 steps (100%) done" in done.stdout + done.stderr
+        done = start_snakemake(run, *words[3:])
+        assert done.returncode == 0, done.stdout[-3000:]
+        assert "1 of 1 steps (100%) done" in done.stdout
     assert verify() == {}
     for name in spoilt:
         assert (run / name).read_bytes() == (finished.folder / name).read_bytes(), name
@@ -378,7 +377,7 @@ def test_a_detector_without_its_summary_is_made_again(run):
 def run_verify(folder: Path, *arguments: str) -> subprocess.CompletedProcess[str]:
     command = [sys.executable, "-m", "workflow.verify", *arguments]
     environment = {"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}
-    return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False, env=environment)
+    return run_python(command, cwd=folder, env=environment)
 
 
 def test_unknown_data_sets_and_configs_are_told(run):

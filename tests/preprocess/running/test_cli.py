@@ -1,9 +1,9 @@
 import logging
-import subprocess
 import sys
 
 import pytest
 
+from helpers.fork_server import run_python
 from helpers.small_run import ROOT
 from preprocess.running import cli
 from preprocess.running.cli import progress, run_command
@@ -32,7 +32,7 @@ COMMANDS = (
 
 
 def run(*arguments):
-    return subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, capture_output=True, text=True)
+    return run_python([sys.executable, "-m", *arguments], cwd=ROOT, imported=("lightning", "torchvision"))
 
 
 @pytest.mark.parametrize("command", COMMANDS)
