@@ -443,21 +443,46 @@ def _seed_files(folder: Path) -> list[Path]:
 
 def _fuzz_files(tmp_path: Path, n_mutations: int) -> None:
     seeds = _seed_files(tmp_path / "seeds")
-    root = tmp_path / "raw"
-    root.mkdir()
-    for number in range(n_mutations):
-        seed = seeds[number % len(seeds)]
-        path = root / f"{number}{seed.suffix}"
-        path.write_bytes(mutate(seed.read_bytes(), np.random.default_rng([1, number])))
-        begin = time.monotonic()
-        try:
-            # some frames are not wanted, so that decoding may leave them out
-            videos, _ = run_chain(root, "images" if seed.stem == "image" else "videos", stride=3)
-        except Exception as error:
-            raise AssertionError(f"mutation {number} of {seed.name}: {error!r}") from error
-        assert len(videos) == 1
-        assert time.monotonic() - begin < FILE_SECONDS, f"mutation {number} of {seed.name} takes too long"
-        path.unlink()
+    # many files a round, since starting the workers takes longer than any of them
+    per_round = 2 * len(seeds)
+    for begin in range(0, n_mutations, per_round):
+        for layout, are_images in (("images", True), ("videos", False)):
+            root = tmp_path / f"{layout}{begin}"
+            root.mkdir()
+            for number in range(begin, min(begin + per_round, n_mutations)):
+                seed = seeds[number % len(seeds)]
+                if (seed.stem == "image") == are_images:
+                    mutation = mutate(seed.read_bytes(), np.random.default_rng([1, number]))
+                    (root / f"{number}{seed.suffix}").write_bytes(mutation)
+            if any(root.iterdir()):
+                _check_mutations(root, layout)
+
+
+def _check_mutations(root: Path, layout: str) -> None:
+    """Run the chain over a folder of mutations; when that fails or takes long, over one after the other."""
+    paths = sorted(root.iterdir())
+    begin = time.monotonic()
+    try:
+        # some frames are not wanted, so that decoding may leave them out
+        videos, _ = run_chain(root, layout, stride=3)
+        assert len(videos) == len(paths)
+        if time.monotonic() - begin < FILE_SECONDS:
+            return
+        assert len(paths) > 1, "takes too long"
+    except Exception as error:
+        if len(paths) == 1:
+            raise AssertionError(f"mutation {paths[0].name}: {error!r}") from error
+        _check_one_by_one(paths, layout)
+        raise
+    _check_one_by_one(paths, layout)
+
+
+def _check_one_by_one(paths: list[Path], layout: str) -> None:
+    for path in paths:
+        alone = path.parent.with_name(f"{path.parent.name}_{path.stem}")
+        alone.mkdir()
+        path.rename(alone / path.name)
+        _check_mutations(alone, layout)
 
 
 def _metadata_trees(tmp_path: Path) -> list[tuple[str, Path]]:
