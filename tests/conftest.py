@@ -29,6 +29,8 @@ LONGEST_FIRST = (
     "workflow/test_crashes.py",
     "whole/test_faults.py",
     "preprocess/test_protocols.py",
+    "preprocess/video/test_long_videos.py",
+    "workflow/test_robustness_targets.py",
     "whole/test_robustness.py",
     "workflow/test_reruns.py",
     "preprocess/test_landmarks.py",
