@@ -12,7 +12,9 @@ thing with `subprocess`.
 
 from __future__ import annotations
 
+import atexit
 import contextlib
+import gc
 import importlib
 import json
 import os
@@ -123,6 +125,7 @@ def _serve(connection: socket.socket) -> dict:
         request = json.loads(message)
         for name in request["imported"]:
             importlib.import_module(name)
+        gc.freeze()
         pid = os.fork()
         if pid == 0:
             for target, place in enumerate(places):
@@ -149,6 +152,30 @@ def _become(request: dict, paths: list[str]) -> None:
     sys.argv = ["-m", *request["arguments"][1:]]
 
 
+def _exit_code_of(module: str) -> int:
+    """Run a module, say what Python would say at its end, and return the exit code."""
+    try:
+        runpy.run_module(module, run_name="__main__", alter_sys=True)
+    except SystemExit as error:
+        if error.code is None or isinstance(error.code, int):
+            return error.code or 0
+        print(error.code, file=sys.stderr)
+        return 1
+    except BaseException:
+        sys.excepthook(*sys.exc_info())
+        return 1
+    return 0
+
+
+def _end(code: int) -> None:
+    """End as Python does, but leave to the system the memory of all that was imported: tidying it up takes a second."""
+    threading._shutdown()
+    atexit._run_exitfuncs()
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code & 0xFF)
+
+
 def main() -> None:
     """Serve, and in each fork run a module."""
     connection = socket.socket(fileno=int(sys.argv[1]))
@@ -160,7 +187,7 @@ def main() -> None:
         importlib.import_module(name)
     request = _serve(connection)
     _become(request, paths)
-    runpy.run_module(request["arguments"][0], run_name="__main__", alter_sys=True)
+    _end(_exit_code_of(request["arguments"][0]))
 
 
 if __name__ == "__main__":
