@@ -94,18 +94,29 @@ class _Server:
 
     def run(self, request: dict, places: list[int], timeout: float) -> int:
         """The exit code of the program that a request asks for."""
-        socket.send_fds(self._socket, [json.dumps(request).encode()], places)
-        pid = int(self._socket.recv(100))
-        self._socket.settimeout(timeout)
+        program = None
         try:
-            return int(self._socket.recv(100))
-        except TimeoutError:
-            os.kill(pid, signal.SIGKILL)
+            socket.send_fds(self._socket, [json.dumps(request).encode()], places)
+            program = int(self._socket.recv(100))
+            self._socket.settimeout(timeout)
+            code = int(self._socket.recv(100))
             self._socket.settimeout(None)
-            self._socket.recv(100)
-            raise TimeoutError(f"{request['arguments']} took longer than {timeout} s") from None
-        finally:
-            self._socket.settimeout(None)
+            return code
+        except BaseException as error:
+            # also when the test's own time is over: the next program gets a server that waits for nothing
+            self._end(program)
+            if isinstance(error, TimeoutError):
+                raise TimeoutError(f"{request['arguments']} took longer than {timeout} s") from None
+            raise
+
+    def _end(self, program: int | None) -> None:
+        _server.cache_clear()
+        self._process.kill()
+        if program is not None:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(program, signal.SIGKILL)
+        self._process.wait()
+        self._socket.close()
 
 
 @cache
