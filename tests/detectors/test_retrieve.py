@@ -147,3 +147,24 @@ def test_command_line(store, tmp_path, capsys):
     run_program(main, store[2], *options, "-n", 3, "--csv", tmp_path / "t.csv")
     assert "distance" in capsys.readouterr().out
     assert pd.read_csv(tmp_path / "t.csv")["rank"].tolist() == [1, 2, 3]
+
+
+def test_the_command_asks_for_ten_crops_by_imagenets_weights_and_says_what_they_are(monkeypatch, capsys):
+    asked = []
+
+    def found(**options) -> pd.DataFrame:
+        asked.append(options)
+        return facts(["a", "b", "c"]).assign(label=[0, 1, None])
+
+    monkeypatch.setattr("detectors.retrieve.retrieve", found)
+    run_program(main, "q.png", "--datasets", "d", "--device", "cpu")
+    header, *lines = capsys.readouterr().out.splitlines()
+    assert "sample_id" not in header
+    assert [set(line.split()) & {"real", "fake", "unknown"} for line in lines] == [{"real"}, {"fake"}, {"unknown"}]
+    run_program(main, "q.png", "--datasets", "d", "--device", "cpu", "--weights", "w.pth", "-n", 1)
+    assert [options["pretrained"] for options in asked] == [True, "w.pth"]
+    assert [options["n"] for options in asked] == [10, 1]
+    usual = {"features": "resnet50", "distance": "cosine", "margin": 0.15, "size": 224, "one_per_video": False}
+    assert usual.items() <= asked[0].items()
+    with pytest.raises(UserError, match="-n: found 0; the smallest allowed value is 1"):
+        run_program(main, "q.png", "--datasets", "d", "-n", 0)
