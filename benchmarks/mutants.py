@@ -25,6 +25,7 @@ import csv
 import importlib.util
 import os
 import random
+import re
 import shutil
 import signal
 import subprocess
@@ -45,6 +46,9 @@ HEAVY = (
     *("h5py", "cv2", "av", "PIL.Image", "matplotlib.pyplot", "yaml", "jsonschema", "pydantic", "dlib", "pytest"),
     *("sklearn.svm", "torch.utils.tensorboard", "facenet_pytorch", "tqdm"),
 )
+
+# as a word of a command, or of a shell's commands
+_SNAKEMAKE = re.compile(r"(^|[\s/'\"])snakemake($|[\s'\"])")
 
 COMPARISONS = {
     ast.Lt: (ast.LtE, ast.GtE),
@@ -452,7 +456,7 @@ def _in_child(tree: Path, tests: list[str], report: _Report, stop: bool) -> int:
     sys.stdin = open(os.devnull)  # noqa: SIM115
 
     def pass_over(event: str, arguments: tuple) -> None:
-        if event == "subprocess.Popen" and any("snakemake" in str(word) for word in arguments[1]):
+        if event == "subprocess.Popen" and any(_SNAKEMAKE.search(str(word)) for word in arguments[1]):
             pytest.skip("starts Snakemake")
 
     sys.addaudithook(pass_over)

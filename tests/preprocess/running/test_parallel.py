@@ -9,12 +9,12 @@ def test_ordered_map_keeps_the_order_and_raises():
         list(ordered_map(lambda number: 1 // number, [1, 0, 1], 2))
 
 
-def test_no_more_than_two_results_a_thread_wait():
-    begun = []
-    results = ordered_map(lambda item: begun.append(item) or item, range(50), threads=2)
+def test_two_results_a_thread_wait_and_no_more():
+    taken = []
+    items = (taken.append(number) or number for number in range(50))
+    results = ordered_map(lambda number: -number, items, threads=2)
     assert next(results) == 0
-    # four were given to the pool before the first was taken
-    assert set(begun) <= {0, 1, 2, 3}
-    assert next(results) == 1
-    assert max(begun) <= 4
-    assert list(results) == list(range(2, 50))
+    assert taken == [0, 1, 2, 3], "given to the pool before the first result is taken"
+    assert next(results) == -1
+    assert taken == [0, 1, 2, 3, 4]
+    assert list(results) == [-number for number in range(2, 50)]
