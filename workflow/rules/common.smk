@@ -113,3 +113,52 @@ def page(name, what, category, caption=None):
 def vectors(*names):
     """The same figures as `figure`, for print."""
     return [f"results/{{experiment}}/figures/{name}.svg" for name in names]
+
+
+# Of an index.
+
+
+def index_params(dataset):
+    """Parameters of both of its rules: lists older than their settings are known by themselves, even after a failed scan."""
+    keys = ("layout", "root", "n_shards", "index")
+    params = {key: DATASETS[dataset][key] for key in keys} | {
+        "version": versions.INDEX,
+        "dataset": dataset,
+    }
+    # functions, since Snakemake takes braces in a text, such as in a folder's name, for wildcards
+    return {key: lambda wildcards, value=value: value for key, value in params.items()}
+
+
+# Several experiments side by side. All of the config are a study, too: its files lie in results/ itself, those of the
+# studies that have a name in results/studies/<name>/.
+STUDIES = {"": list(EXPERIMENTS)} | {
+    f"studies/{name}/": block["experiments"]
+    for name, block in config.get("studies", {}).items()
+}
+
+
+def study_files(pattern):
+    """Function of the wildcards: a file of every experiment of the study."""
+    return lambda wildcards: expand(pattern, experiment=STUDIES[wildcards.study_folder])
+
+
+def study_title(what):
+    """Function of the wildcards: the study's name, and what is shown of it."""
+    return lambda wildcards: f"{study_name(wildcards) or 'all experiments'}: {what}"
+
+
+def study_name(wildcards):
+    return wildcards.study_folder.removeprefix("studies/").removesuffix("/")
+
+
+def shown_of_study(file, what, caption):
+    """A result that `snakemake --report` shows, with a caption of workflow/report/."""
+    return report(
+        f"results/{{study_folder}}{file}",
+        caption=f"../report/{caption}.rst",
+        category="Comparison",
+        labels=lambda wildcards: {
+            "experiments": study_name(wildcards) or "all",
+            "what": what,
+        },
+    )

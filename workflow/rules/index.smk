@@ -1,14 +1,3 @@
-def index_params(dataset):
-    """Of both rules, so that lists older than their settings are known by themselves, even when the scan has failed."""
-    keys = ("layout", "root", "n_shards", "index")
-    params = {key: DATASETS[dataset][key] for key in keys} | {
-        "version": versions.INDEX,
-        "dataset": dataset,
-    }
-    # functions, since Snakemake takes braces in a text, such as in a folder's name, for wildcards
-    return {key: lambda wildcards, value=value: value for key, value in params.items()}
-
-
 # Two rules a data set. Looking at the raw folder may take hours and ends in one table; cutting it into a list for each
 # shard takes seconds, and only the lists are read below. So a scan that fails or is killed leaves the lists, and all
 # that was made of them, as they are; and after one that ends well, Snakemake compares lists by content, so that those

@@ -1,40 +1,5 @@
-# Several experiments side by side. All of the config are a study, too: its files lie in results/ itself, those of the
-# studies that have a name in results/studies/<name>/.
-STUDIES = {"": list(EXPERIMENTS)} | {
-    f"studies/{name}/": block["experiments"]
-    for name, block in config.get("studies", {}).items()
-}
-
-
 wildcard_constraints:
     study_folder=f"(?:{'|'.join(STUDIES)})",
-
-
-def study_files(pattern):
-    """Function of the wildcards: a file of every experiment of the study."""
-    return lambda wildcards: expand(pattern, experiment=STUDIES[wildcards.study_folder])
-
-
-def study_title(what):
-    """Function of the wildcards: the study's name, and what is shown of it."""
-    return lambda wildcards: f"{study_name(wildcards) or 'all experiments'}: {what}"
-
-
-def study_name(wildcards):
-    return wildcards.study_folder.removeprefix("studies/").removesuffix("/")
-
-
-def shown_of_study(file, what, caption):
-    """A result that `snakemake --report` shows, with a caption of workflow/report/."""
-    return report(
-        f"results/{{study_folder}}{file}",
-        caption=f"../report/{caption}.rst",
-        category="Comparison",
-        labels=lambda wildcards: {
-            "experiments": study_name(wildcards) or "all",
-            "what": what,
-        },
-    )
 
 
 rule cross_evaluate:
