@@ -45,3 +45,8 @@ def test_planning_reads_the_list_without_the_libraries_of_the_stages():
     program = "import sys; import preprocess.store.stages; print(*sys.modules)"
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert not {"numpy", "pyarrow", "h5py", "torch"} & set(done.stdout.split())
+
+
+def test_a_video_without_landmarks_or_mask_is_not_lost_and_settings_of_two_stages_are_their_data_sets_own():
+    assert [name for name, stage in STAGES.items() if not stage.loses_videos] == ["landmarks", "masks"]
+    assert [name for name, stage in STAGES.items() if not stage.for_all_datasets] == ["index", "samples"]
