@@ -86,11 +86,11 @@ def shell_prefix(programs: str | None, modules: str) -> str:
     return prefix.replace("{", "{{").replace("}", "}}")  # Snakemake fills in braces
 
 
-if __name__ == "__main__":
-    print(f"error: the job was killed (signal 9), mostly because memory ran out: {OUT_OF_MEMORY}", file=sys.stderr)
-
-
 def brief(error: BaseException) -> str:
     """An error's message on one line, cut where it is long."""
     text = " ".join(str(error).split()) or type(error).__name__
     return text if len(text) <= _BRIEF_CHARACTERS else text[:_BRIEF_CHARACTERS] + " …"
+
+
+if __name__ == "__main__":
+    print(f"error: the job was killed (signal 9), mostly because memory ran out: {OUT_OF_MEMORY}", file=sys.stderr)

@@ -1,4 +1,4 @@
-"""What SBI draws for a blend has the ranges of Shiohara and Yamasaki, CVPR 2022 (section 3.1, the authors' code)."""
+"""What SBI draws for a blend has the ranges of Shiohara and Yamasaki, CVPR 2022, and of the authors' code."""
 
 from __future__ import annotations
 

@@ -185,6 +185,16 @@ def test_at_the_published_size_the_maps_are_19_by_19():
     assert len(network.locator.narrow) == 6
 
 
+@pytest.mark.parametrize("point", range(81))
+def test_the_parts_of_a_face_are_those_of_ibug(point):
+    """Points 27 to 67 are nose, eyes and mouth; jaw, brows (0 to 26) and forehead (68 to 80) are no part."""
+    landmarks = torch.full((1, 81, 2), 8.0)
+    landmarks[0, point] = torch.tensor([8.0, 60.0])
+    touched = face_part_patches(landmarks, 64, (4, 4))[0]
+    assert touched[0, 0]
+    assert touched[3, 0] == (27 <= point < 68)
+
+
 # --- patch similarity -------------------------------------------------------------------------------------------
 
 

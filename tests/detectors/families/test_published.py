@@ -23,29 +23,29 @@ from helpers.tiny_batches import random_images
 # what detectors share: of every crop, and of the training of networks
 CROP = {"size": 256, "margin": 0.15, "shape": "square", "val_samples": None, "val_share": 0.1, "cpu_threads": 2}
 NETWORK = CROP | {
-    # UCF, Yan et al., ICCV 2023, section 4.1, as DeepfakeBench trains all of its detectors
+    # UCF, Yan et al., ICCV 2023, as DeepfakeBench trains all of its detectors
     **{"backbone": "legacy_xception", "pretrained": True, "backbone_stride": 32, "augmentation": "ucf"},
     **{"optimizer": "adam", "learning_rate": 2e-4, "weight_decay": 5e-4, "batch_size": 16, "epochs": 10},
     **{"accumulate_batches": 1, "samples_per_epoch": None, "schedule": "constant", "momentum": 0.9},
-    # SAM: Foret et al., ICLR 2021, section 3.1
+    # SAM: Foret et al., ICLR 2021
     **{"sam_radius": 0.05, "step_epochs": 5, "step_factor": 0.5, "constant_share": 0.75},
     **{"precision": "16-mixed", "gpus": 1, "compile": False, "channels_last": False},
 }
-# focal loss: Lin et al., ICCV 2017, section 4 (gamma 2)
+# focal loss: Lin et al., ICCV 2017 (gamma 2)
 CLASSIFIER = NETWORK | {
     **{"dropout": 0.0, "normalisation": "half", "loss": "cross_entropy", "fake_weight": 0.5, "focal_gamma": 2.0},
     **{"label_smoothing": 0.0, "balance": "none"},
 }
 HANDMADE = CROP | {"classifier": "random_forest", "train_samples": 2000, "vectors_per_crop": 8, "pca_components": 64}
 PUBLISHED = {
-    # Yan et al., ICCV 2023: equation 7 (weights), section 3.3 (margin), 4.1
+    # Yan et al., ICCV 2023: weights of the losses, and the margin
     "ucf": NETWORK
     | {"channels": 512, "dropout": 0.2, "decoder_dropout": 0.3, "permute_probability": 0.7, "specific_weight": 0.1}
     | {"reconstruction_weight": 0.3, "contrastive_weight": 0.05, "contrastive_margin": 3.0},
     "classifier": CLASSIFIER,
     # Liu et al., CVPR 2021
     "spsl": CLASSIFIER | {"phase": True, "phase_gain": 1.0},
-    # Shiohara and Yamasaki, CVPR 2022, section 4.1 and the authors' code
+    # Shiohara and Yamasaki, CVPR 2022, and the authors' code
     "sbi": NETWORK
     | {"size": 380, "margin": 0.125, "shape": "stretch", "backbone": "tf_efficientnet_b4.ns_jft_in1k", "epochs": 100}
     | {"augmentation": "none", "optimizer": "sam", "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "linear"}
@@ -86,7 +86,7 @@ def test_the_defaults_of_a_family_are_the_published_ones(family):
 
 
 def test_every_family_scores_a_video_as_published():
-    """SBI: the highest face of a frame, then the mean (Shiohara and Yamasaki, section 4.1); all others the mean."""
+    """SBI: the highest face of a frame, then the mean (Shiohara and Yamasaki); all others the mean."""
     found = {family: detector_class(family).aggregation for family in FAMILIES}
     assert found == {family: "max_then_mean" if family == "sbi" else "mean" for family in FAMILIES}
 

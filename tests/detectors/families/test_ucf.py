@@ -122,7 +122,7 @@ def test_pixels_are_normalised_with_mean_and_deviation_of_one_half():
 
 
 def test_the_defaults_are_those_of_the_paper():
-    """Yan et al., ICCV 2023: weights of equation 7, and section 4.1; the dropouts are those of its code."""
+    """Yan et al., ICCV 2023: the weights of the losses; the dropouts are those of its code."""
     settings = UcfSettings()
     weights = (settings.specific_weight, settings.reconstruction_weight, settings.contrastive_weight)
     assert weights == (0.1, 0.3, 0.05)

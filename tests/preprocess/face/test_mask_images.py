@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from helpers.forged_faces import forge, iou, portraits
-from preprocess.face.mask_images import cut_mask, difference_mask, hull_mask, structural_difference
+from preprocess.face.mask_images import _inside, cut_mask, difference_mask, hull_mask, structural_difference
 
 # the defaults of the stage
 LIMITS = {"threshold": 0.07, "noise_factor": 1.25}
@@ -96,3 +96,10 @@ def test_what_lies_just_outside_the_box_is_no_noise_and_what_lies_beyond_is():
     plain = (difference_mask(image, fake, truth.box, **LIMITS) > 0).sum()
     assert areas[0.0] == pytest.approx(plain, rel=0.05)
     assert areas[0.15] < 0.9 * areas[0.0]
+
+
+def test_a_box_grows_by_a_share_of_its_own_sides_and_stays_in_the_picture():
+    inside = _inside(np.array([40.0, 20.0, 80.0, 30.0]), 0.5, (60, 90))
+    rows, columns = np.nonzero(inside)
+    assert (rows.min(), rows.max() + 1, columns.min(), columns.max() + 1) == (15, 35, 20, 90)
+    assert inside.sum() == (35 - 15) * (90 - 20)
