@@ -56,5 +56,5 @@ lint: env
 schema: env ## write the config's schema and docs/settings.md from the models
 	$(BIN)/python -m workflow.schemas.write_schema
 
-clean: ## remove what the demonstration made, keep the raw collections and .venv
+clean: ## remove the store, the results and the logs of ALL data sets; raw collections and .venv stay
 	rm -rf data/index data/frames data/faces data/crops data/landmarks data/masks data/samples results logs

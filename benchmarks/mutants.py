@@ -39,7 +39,7 @@ from functools import cache, partial
 from pathlib import Path
 
 PACKAGES = ("preprocess", "detectors", "workflow")
-KILLED, SURVIVED, OUT_OF_TIME, GONE = "killed", "survived", "out of time", "gone"
+KILLED, SURVIVED, OUT_OF_TIME = "killed", "survived", "out of time"
 # imported before the fork; what is not installed is passed over
 HEAVY = (
     *("torch", "torchvision", "timm", "lightning", "sklearn.ensemble", "scipy.stats", "pandas", "pyarrow.parquet"),

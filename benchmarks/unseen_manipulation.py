@@ -4,7 +4,8 @@ Both learn, from the same crops and for as long, the reals and some of the manip
 data set; both are tested on the test split's reals and the manipulations left out. The table tells the video and
 frame AUC of each seed, and the mean difference with its 95 % interval (Student's t over the seeds, paired).
 
-    python benchmarks/unseen_manipulation.py --data data --dataset ff_synthetic --unseen Face2Face NeuralTextures
+    python benchmarks/unseen_manipulation.py --data data --dataset ff_synthetic --unseen Face2Face NeuralTextures \\
+        --output unseen.csv
 """
 
 from __future__ import annotations
@@ -28,7 +29,8 @@ from preprocess.store.origin import read_origin
 from preprocess.store.schemas import REAL, SAMPLES
 from preprocess.store.tables import read_table, write_table
 
-# of the shipped demonstration: small networks that learn the rendered collections from nothing
+# as in the shipped demonstration, at a constant learning rate: small networks learn the rendered collections from
+# nothing
 SHARED = {
     "backbone": "resnet10t",
     "backbone_stride": 16,

@@ -105,7 +105,7 @@ def train_detector(
         logs: Folder; a killed training goes on from here.
         threads: Cores that may be used: on a GPU by loader workers; a CPU computes with the setting `cpu_threads`.
         device: auto, cpu, cuda or cuda:<number>.
-        workers: Processes that read crops; None: see `data.default_workers`.
+        workers: Processes that read crops; None: see `detectors.data.loader.default_workers`.
 
     Returns:
         The summary.

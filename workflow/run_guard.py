@@ -3,7 +3,7 @@
 A run holds a lock on `.snakemake/run.lock`, which the kernel frees when the process dies, however it dies; the file
 says who holds it. A run that ends by itself empties the file, so what stands in it when the lock can be had is a run
 that was killed. The next one then ends what that left behind (processes on this machine, jobs on a cluster) before it
-removes the dead run's Snakemake locks and starts. What runs need no lock, `workflow.snakemake_seam` knows.
+removes the dead run's Snakemake locks and starts. `workflow.snakemake_seam` decides which runs need no lock.
 """
 
 from __future__ import annotations

@@ -262,7 +262,7 @@ def _file_status(path: Path, *, stage: Stage, origin: Origin) -> _FileStatus | N
 
 
 def _count_videos(table: pa.Table, with_face: tuple[str, ...]) -> tuple[int, Counter]:
-    """Videos with a good row, and the others by what their rows say; one face not found outweighs lost frames."""
+    """Videos with a good row, and the others by what their rows say; one with `no_face` and `undecoded`: `no_face`."""
     good = pc.is_in(table["status"], pa.array(with_face))
     ok = pc.unique(table.filter(good)["video_id"])
     bad = table.filter(pc.invert(good))

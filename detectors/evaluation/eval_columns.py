@@ -1,4 +1,4 @@
-"""The columns of `eval.csv`: of each its name, where a seed's value comes from, and its rule over the seeds.
+"""The columns of `eval.csv`: for each its name, how the value of one seed is computed, and its rule over the seeds.
 
 Whatever else knows of columns follows from `EVAL_COLUMNS`. Whoever adds one (or a metric, to `metrics.METRICS`) also
 tells its meaning in docs/evaluation.md and raises `versions.EVALUATE`; tests fail until both are done.

@@ -63,7 +63,7 @@ def _undefined(values: Sequence) -> float:
 SEED = Rule(lambda values: MEAN_ROW, lambda values: STD_ROW, lambda values: BEST_ROW)
 # names, and counts of what all seeds were given
 ALIKE = Rule(_alike, _alike, _alike)
-# The mean is rounded up: a video that one seed misses stays visible. Beside a deviation it says of how many that is.
+# The mean is rounded up: a video that one seed misses stays visible. The row of the deviation has the rounded mean too.
 COUNT = Rule(_rounded_up, _rounded_up, _rounded_up)
 # not defined where it is not defined for one of the seeds
 METRIC = Rule(_mean, _std, _undefined)

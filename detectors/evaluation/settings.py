@@ -22,7 +22,7 @@ class EvaluateSettings(Settings):
     n_bootstrap: int = Field(
         1000,
         ge=1,
-        description="Resamples of the videos for the interval of the video AUC; more for a smoother interval.",
+        description="Resamples of the videos for the intervals at video level; more for smoother intervals.",
     )
     bootstrap_seed: int = Field(0, ge=0, description="Seed of the resamples; change it to see how much it matters.")
     threshold: Literal["validation"] | Share = Field(

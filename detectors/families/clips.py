@@ -146,7 +146,7 @@ class LabelledClips(Dataset):
 
 
 def new_clips(n_clips: int, n_frames: int, size: int) -> Tensor:
-    """(n_clips, n_frames, 3, size, size) uint8, black; see `data.new_images`."""
+    """(n_clips, n_frames, 3, size, size) uint8, black; see `detectors.data.loader.new_images`."""
     return new_images(n_clips * n_frames, size).view(n_clips, n_frames, 3, size, size).zero_()
 
 

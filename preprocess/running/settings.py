@@ -79,10 +79,10 @@ def other_default(parent: type[Settings], name: str, default: Any, doc: str | No
     """
     field = parent.model_fields[name]
     limits = {
-        name: getattr(limit, name)
+        kind: getattr(limit, kind)
         for limit in field.metadata
-        for name in ("ge", "le", "multiple_of")
-        if hasattr(limit, name)
+        for kind in ("ge", "le", "multiple_of")
+        if hasattr(limit, kind)
     }
     return Field(default, description=doc or field.description, **limits)
 

@@ -15,7 +15,7 @@ MIN_SOURCES_WITH_EXTRAS = 10
 
 
 class SyntheticSettings(Settings):
-    """How large a synthetic collection is; see the documentation of each field."""
+    """How large a synthetic collection is, and what it holds."""
 
     seed: int = Field(0, ge=0, description="Change it for another collection of the same kind.")
     n_sources: int = Field(32, ge=4, description="Number of real videos that fakes are made from.")

@@ -42,7 +42,7 @@ _PACKED_CROPS = 4096  # crops whose columns are packed at once
 
 @dataclass(frozen=True)
 class Crop:
-    """One face crop and where it comes from; the fields are the columns of `/crops`.
+    """One face crop and where it comes from; the fields are what `/crops` and `/images` hold of it.
 
     Attributes:
         video_id: Video.

@@ -49,7 +49,7 @@ class VideoPlan:
         donor: The clip that gives the face of a fake.
         mask_path: Where a mask video is written; None for none.
         crf: Constant rate factor of x264.
-        augmentation: Name of what was done to the whole picture afterwards (`collection.AUGMENTATIONS`).
+        augmentation: Name of what was done to the whole picture afterwards (`AUGMENTATION_NAMES`).
         truncated: `` for a whole file; `tail`: half of the bytes, index lost; `short`: half of the bytes, index kept.
     """
 

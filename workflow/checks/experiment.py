@@ -27,7 +27,7 @@ def check_experiment(config: dict, name: str, data: Path, results: Path, broken:
     """Check detectors and predictions of an experiment, as far as there are any.
 
     Args:
-        config: Resolved by nothing: as it stands in the file.
+        config: As it stands in config.yaml, not resolved.
         name: Of the experiment.
         data: Folder of the store.
         results: Folder of the results.
