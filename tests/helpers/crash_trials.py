@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import random
@@ -106,24 +107,34 @@ class Snakemake:
         assert code == 0, self.printed()[-5000:]
         return self.printed()
 
-    def kill(self, target: str, rng: random.Random) -> None:
-        """Kill it, one of the processes that work for it, or all of them at once, and wait until it has ended."""
+    def kill(self, target: str, rng: random.Random) -> bool:
+        """Kill it, one of the processes that work for it, or all of them at once, and wait until it has ended.
+
+        Returns:
+            Whether there was something to kill; False: it had ended, or its workers with it.
+        """
         if target == GROUP:
             # a process group, as a terminal or a batch system knows it
             os.killpg(self.process.pid, signal.SIGKILL)
         elif target == SNAKEMAKE:
             self.process.kill()
-        else:
-            rng.choice(self._workers()).kill()
+        elif not self._kill_a_worker(rng):
+            return False
         self.process.wait(PATIENCE_SECONDS)
+        return True
 
-    def _workers(self) -> list[psutil.Process]:
+    def _kill_a_worker(self, rng: random.Random) -> bool:
+        """Kill one as soon as there is one; False: the run has ended."""
         deadline = time.monotonic() + PATIENCE_SECONDS
-        main = psutil.Process(self.process.pid)
-        while not (workers := main.children(recursive=True)):
+        while self.process.poll() is None:
             assert time.monotonic() < deadline
+            # a worker may end between the two
+            with contextlib.suppress(psutil.NoSuchProcess):
+                if workers := psutil.Process(self.process.pid).children(recursive=True):
+                    rng.choice(workers).kill()
+                    return True
             time.sleep(0.01)
-        return workers
+        return False
 
 
 @dataclass(frozen=True)
@@ -194,7 +205,9 @@ def _kill_once(undisturbed: Undisturbed, folder: Path, target: str, rng: random.
         run.end()
         return False
     token = token_of(folder)
-    run.kill(target, rng)
+    if not run.kill(target, rng):
+        run.end()
+        return False
     compare(folder, undisturbed.folder, whole_run=False)
     # half of the recoveries begin at once, among what the killed run left
     if token and rng.random() < 0.5:

@@ -231,5 +231,5 @@ def test_devices_that_share_a_batch_learn_what_one_learns(store, few, tmp_path):
     assert np.allclose(fitted.val_scores, together.val_scores, atol=1e-5)
     assert together.best["val/frame_auc"] == pytest.approx(fitted.best["val/frame_auc"], abs=1e-5)
     assert together.best["train/total"] > 0
-    with pytest.raises(UserError, match="batch_size: found 6, which 4 GPUs cannot share"):
+    with pytest.raises(ValueError, match="batch_size: found 6, which 4 GPUs cannot share"):
         fit(few, data, tmp_path / "four", ("cpu",) * 4)
