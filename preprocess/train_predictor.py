@@ -1,7 +1,7 @@
 """Train an 81-point predictor for rendered faces with dlib: `python -m preprocess.train_predictor --help`.
 
 The synthetic collections need a predictor that every user may have: the published 81-point predictor is for research
-only and cannot be shipped. This one learns from portraits whose landmarks are known, in about a minute, and is
+only and cannot be shipped. This one learns from portraits whose landmarks are known, in less than a minute, and is
 written in dlib's own format. It is meant for rendered faces alone; give the published file for real ones.
 """
 
@@ -23,6 +23,7 @@ from preprocess.running.parallel import ordered_map
 from preprocess.running.settings import Settings, load_settings, settings_json
 from preprocess.store.atomic import atomic_path
 from preprocess.synthetic import render_portrait
+from preprocess.synthetic.identity import sample_identity
 
 log = logging.getLogger("preprocess")
 
@@ -41,6 +42,9 @@ class PredictorSettings(Settings):
 
     seed: int = Field(0, description="Another seed gives other portraits and other trees.")
     n_portraits: int = Field(500, ge=2, description="Rendered portraits to learn from; more are slower and better.")
+    portraits_per_person: int = Field(
+        5, ge=1, description="Portraits of the same person; a new person takes longer to paint than to render again."
+    )
     boxes_per_portrait: int = Field(
         2, ge=1, description="Face boxes tried on each portrait, as a detector's would differ."
     )
@@ -92,8 +96,10 @@ def train_predictor(settings: PredictorSettings, *, threads: int) -> dlib.shape_
 def _portrait(settings: PredictorSettings, index: int) -> tuple[np.ndarray, list[dlib.full_object_detection]]:
     """Portrait number `index`: grey image, and its face once for each box."""
     rng = np.random.default_rng((settings.seed, index))
+    person = index // settings.portraits_per_person
+    identity = sample_identity(np.random.default_rng((settings.seed, settings.n_portraits + person)))
     side = int(rng.integers(settings.min_side_px, max(settings.min_side_px, settings.max_side_px) + 1))
-    image, truth = render_portrait(rng, side, side)
+    image, truth = render_portrait(rng, side, side, identity)
     parts = [dlib.point(int(x), int(y)) for x, y in np.floor(truth.landmarks + 0.5)]
     faces = []
     for _ in range(settings.boxes_per_portrait):

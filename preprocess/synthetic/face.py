@@ -230,18 +230,22 @@ def draw_person(frame: np.ndarray, identity: Identity, pose: Pose) -> FaceTruth:
     return draw_head(frame, identity, pose)
 
 
-def render_portrait(rng: np.random.Generator, height: int, width: int) -> tuple[np.ndarray, FaceTruth]:
-    """One random person in a random pose before a random background, seen by an imperfect camera.
+def render_portrait(
+    rng: np.random.Generator, height: int, width: int, identity: Identity | None = None
+) -> tuple[np.ndarray, FaceTruth]:
+    """One person in a random pose before a random background, seen by an imperfect camera.
 
     Args:
         rng: Decides everything: the same state gives the same picture.
         height, width: Size of the picture in pixels, at least 120 each.
+        identity: The person; a random one when absent.
 
     Returns:
         The picture, (height, width, 3) uint8 RGB, and the truth about the face in it.
     """
     frame = sample_background(rng, height, width)
-    truth = draw_person(frame, sample_identity(rng), sample_pose(rng, height, width))
+    identity = identity or sample_identity(rng)
+    truth = draw_person(frame, identity, sample_pose(rng, height, width))
     frame = cv2.GaussianBlur(frame, (0, 0), rng.uniform(0.3, 0.9))
     noise = rng.normal(0, rng.uniform(1.0, 5.0), frame.shape)
     return np.clip(np.round(frame + noise), 0, 255).astype(np.uint8), truth

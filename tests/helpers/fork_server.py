@@ -3,8 +3,8 @@
 A fresh Python takes a second to import Snakemake, or PyTorch. A server imports them once and forks for every program;
 the fork gets the arguments, folder, environment and outputs that a new process would get, runs the module as
 `python -m` does, and ends as Python ends. The modules of this project are never imported before, so that each
-program reads them anew, from where its own PYTHONPATH leads. What a program starts, such as the jobs of Snakemake, are
-ordinary processes.
+program reads them anew, from where its own PYTHONPATH leads. What a program starts are ordinary processes, unless it
+is told to take `forking_python()` for its Python, which sends its arguments to a second server (`helpers.job_server`).
 
 Not for tests that kill what they started, look for it by its command line, or give it limits: those start the real
 thing with `subprocess`.
@@ -42,6 +42,7 @@ def run_python(
     env: dict[str, str] | None = None,
     merge: bool = False,
     imported: Sequence[str] = (),
+    executable: str = sys.executable,
     timeout: float = 1700,
 ) -> subprocess.CompletedProcess[str]:
     """Run `python -m <module> ...` as `subprocess.run` does, in a fork of the server; what it prints is captured.
@@ -52,6 +53,7 @@ def run_python(
         env: Its environment; this process's when absent.
         merge: Whether what it says on stderr is to stand in `stdout`.
         imported: Further libraries that it is to find imported.
+        executable: What it is to take for its own Python, and start others by.
         timeout: Seconds.
 
     Raises:
@@ -63,6 +65,7 @@ def run_python(
         raise ValueError(f"{command} is no `{sys.executable} -m <module> ...`")
     environment = dict(os.environ if env is None else env)
     request = {"arguments": arguments, "cwd": str(cwd), "env": environment, "imported": imported}
+    request["executable"] = executable
     with (
         _one_at_a_time,
         tempfile.TemporaryFile() as output,
@@ -151,8 +154,9 @@ def _serve(connection: socket.socket) -> dict:
             connection.send(str(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])).encode())
 
 
-def _become(request: dict, paths: list[str]) -> None:
+def become(request: dict, paths: list[str]) -> None:
     """Make this process what `python -m` would be, but for what is imported."""
+    sys.executable = request["executable"]
     os.chdir(request["cwd"])
     os.environ.clear()
     os.environ.update(request["env"])
@@ -163,7 +167,7 @@ def _become(request: dict, paths: list[str]) -> None:
     sys.argv = ["-m", *request["arguments"][1:]]
 
 
-def _exit_code_of(module: str) -> int:
+def exit_code_of(module: str) -> int:
     """Run a module, say what Python would say at its end, and return the exit code."""
     try:
         runpy.run_module(module, run_name="__main__", alter_sys=True)
@@ -178,7 +182,7 @@ def _exit_code_of(module: str) -> int:
     return 0
 
 
-def _end(code: int) -> None:
+def end(code: int) -> None:
     """End as Python does, but leave to the system the memory of all that was imported: tidying it up takes a second."""
     threading._shutdown()
     atexit._run_exitfuncs()
@@ -197,8 +201,8 @@ def main() -> None:
     for name in _IMPORTED:
         importlib.import_module(name)
     request = _serve(connection)
-    _become(request, paths)
-    _end(_exit_code_of(request["arguments"][0]))
+    become(request, paths)
+    end(exit_code_of(request["arguments"][0]))
 
 
 if __name__ == "__main__":

@@ -6,10 +6,12 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import yaml
 
 from helpers.fork_server import run_python
+from helpers.job_server import forking_python
 
 ROOT = Path(__file__).parents[2]
 
@@ -64,25 +66,31 @@ def snakemake_command(folder: Path, *arguments: str, cores: int = 2, code: Path 
 
 
 def start_snakemake(
-    folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT
+    folder: Path,
+    *arguments: str,
+    config: dict | None = None,
+    cores: int = 4,
+    code: Path = ROOT,
+    python: str | None = None,
 ) -> subprocess.CompletedProcess[str]:
     """Run Snakemake in `folder`, with the Snakefile of `code`; what it printed is all in `stdout`.
 
-    Snakemake itself is a fork of `fork_server`, its jobs are processes as always.
+    Snakemake itself is a fork of `fork_server`; so are its jobs, by `forking_python`, unless another Python is given.
     """
     if config is not None:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / "config.yaml").write_text(yaml.safe_dump(config))
-    return run_python(snakemake_command(folder, *arguments, cores=cores, code=code), cwd=folder, merge=True)
+    command = snakemake_command(folder, *arguments, cores=cores, code=code)
+    return run_python(command, cwd=folder, merge=True, executable=python or forking_python())
 
 
-def snakemake(folder: Path, *arguments: str, config: dict | None = None, cores: int = 4, code: Path = ROOT) -> str:
-    """Run Snakemake in `folder` and return what it printed.
+def snakemake(folder: Path, *arguments: str, **options: Any) -> str:
+    """Run Snakemake in `folder`, with the options of `start_snakemake`, and return what it printed.
 
     Raises:
         AssertionError: It failed; the message holds its output.
     """
-    done = start_snakemake(folder, *arguments, config=config, cores=cores, code=code)
+    done = start_snakemake(folder, *arguments, **options)
     assert done.returncode == 0, done.stdout[-5000:]
     return done.stdout
 

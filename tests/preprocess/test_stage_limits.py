@@ -52,6 +52,7 @@ LIMITS = [
     (SyntheticSettings, "extras", True, None, None),
     (PredictorSettings, "seed", 0, None, None),
     (PredictorSettings, "n_portraits", 500, 2, None),
+    (PredictorSettings, "portraits_per_person", 5, 1, None),
     (PredictorSettings, "boxes_per_portrait", 2, 1, None),
     (PredictorSettings, "min_side_px", 180, 120, None),
     (PredictorSettings, "max_side_px", 360, 120, None),
