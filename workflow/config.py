@@ -6,10 +6,13 @@ defaults. None of them imports PyTorch, so that planning stays quick.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 from detectors.evaluation.settings import EvaluateSettings, RobustnessSettings
 from detectors.families import FAMILIES
 from preprocess.running.cli import UserError
-from preprocess.running.settings import mistakes, settings_json
+from preprocess.running.settings import Settings, mistakes, settings_json
 from preprocess.settings.index import IndexSettings
 from preprocess.settings.synthetic import SyntheticSettings
 from preprocess.store.shards import shard_names
@@ -55,7 +58,7 @@ def resolve(config: dict) -> dict[str, dict]:
     resolved = {}
     for name, dataset in config["datasets"].items():
         stages = {
-            stage: STAGE_SETTINGS[stage].defaults() | config.get(stage, {}) | dataset.get(stage, {})
+            stage: dict(STAGE_SETTINGS[stage].model_validate(config.get(stage, {}) | dataset.get(stage, {})))
             for stage, of in STAGES.items()
             if of.for_all_datasets
         }
@@ -102,13 +105,36 @@ def experiment_settings(config: dict, experiment: str) -> str:
     block = config["experiments"][experiment]
     if "ensemble" in block:
         return settings_json({})
-    return settings_json(FAMILIES[block["detector"]].settings.defaults() | block.get("settings", {}))
+    return settings_json(FAMILIES[block["detector"]].settings.model_validate(block.get("settings", {})))
 
 
 def evaluate_settings(config: dict, experiment: str) -> str:
     """The resolved settings of an experiment's evaluation as sorted JSON; its own come before those of all."""
     own = config["experiments"][experiment].get("evaluate", {})
     return settings_json(EvaluateSettings.defaults() | config.get("evaluate", {}) | own)
+
+
+# Settings that a rule takes as JSON, by the rule's name and the parameter.
+_RULE_SETTINGS: dict[str, type[Settings]] = {
+    "make_synthetic": SyntheticSettings,
+    "sample_frames": STAGE_SETTINGS["frames"],
+    "track_faces": STAGE_SETTINGS["faces"],
+    "crop_faces": STAGE_SETTINGS["crops"],
+    "detect_landmarks": STAGE_SETTINGS["landmarks"],
+    "make_masks": STAGE_SETTINGS["masks"],
+    "evaluate_detector": EvaluateSettings,
+    "measure_robustness": EvaluateSettings,
+    "predict_distorted": RobustnessSettings,
+}
+
+
+def setting_defaults(rule: str, params: Mapping[str, Any]) -> dict[str, dict]:
+    """What the settings among a rule's parameters are when nobody sets them, by parameter."""
+    if "detector" in params:
+        return {"settings": FAMILIES[params["detector"]].settings.defaults()}
+    if "index" in params:
+        return {"index": IndexSettings.defaults()}
+    return {"settings": _RULE_SETTINGS[rule].defaults()} if rule in _RULE_SETTINGS else {}
 
 
 def robustness_settings(config: dict) -> str:

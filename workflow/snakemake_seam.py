@@ -29,6 +29,7 @@ import sys
 import time
 import uuid
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
@@ -37,9 +38,14 @@ from preprocess.running.cli import UserError
 from preprocess.running.orphans import WATCHED_VARIABLE, machine, process_name
 from workflow.run_guard import BOOKS, Run, begin
 from workflow.scans import force_scans
+from workflow.snakemake_planning import plan_by_content
 
 # Targets that write no file: asked for alone, they need no lock, and tell of the run that holds it.
 READING_TARGETS = frozenset({"status"})
+
+
+# A run starts again by itself when files that it made came out as nobody expected, such as the lists of a new index.
+_MOST_ROUNDS = 3
 
 
 class RunRefused(WorkflowError):
@@ -58,6 +64,7 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
         datasets: Names of all data sets of the config.
     """
     os.environ[WATCHED_VARIABLE] = process_name(os.getpid())
+    planner = plan_by_content(workflow, Path(workflow.basedir) / "workflow/rules")
     if not workflow.is_main_process:
         return
     execute = workflow.execute
@@ -72,7 +79,13 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
                 begin(_this_run(logs, executor_plugin.name, executor_settings), BOOKS.absolute())
         except UserError as error:
             raise RunRefused(str(error)) from None
-        return execute(executor_plugin=executor_plugin, executor_settings=executor_settings, **options)
+        options |= {"executor_plugin": executor_plugin, "executor_settings": executor_settings}
+        execute(**options)
+        if not (workflow.dryrun or workflow.touch or reads_only):
+            for _ in range(_MOST_ROUNDS):
+                if not planner.outdated_after(workflow):
+                    break
+                execute(**options)
 
     workflow.execute = execute_guarded
 

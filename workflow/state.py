@@ -1,14 +1,14 @@
 """How far data sets and experiments have come, read from the files of the store alone.
 
-A file counts as done when it is there (files appear whole or not at all) and was made with the settings and the version
-that the config and the program have now; otherwise it is outdated.
+A file counts as done when it is there (files appear whole or not at all), unless a run would make it again
+(`workflow.plan`); then it is outdated.
 """
 
 from __future__ import annotations
 
 import contextlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,7 +21,6 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from preprocess.running.cli import UserError
-from preprocess.store.origin import Origin
 from preprocess.store.stages import SHARD_STAGES, STAGES, Stage
 from preprocess.video.outcomes import NO_FACE, OK, PARTIAL, UNDECODED, UNUSED, VIDEO_STATUS
 from workflow.config import resolve, resolve_experiments
@@ -78,11 +77,11 @@ class ExperimentStatus:
     Attributes:
         name: Name of the experiment.
         n_seeds: Seeds to train; none of an ensemble.
-        n_trained: Seeds whose detector is there.
+        n_trained: Seeds whose detector is there, and not outdated.
         n_predictions: Predictions to make: one for each seed and test data set.
-        n_predicted: Predictions that are there.
-        evaluated: Whether `eval.csv` is there and no older than any prediction.
-        left: Files that are not there yet, or too old.
+        n_predicted: Predictions that are there, and not outdated.
+        evaluated: Whether `eval.csv` is there, and neither it nor a prediction is outdated.
+        left: Files that are not there yet, or outdated.
     """
 
     name: str
@@ -96,7 +95,7 @@ class ExperimentStatus:
 
 @dataclass(frozen=True)
 class _FileStatus:
-    """What a shard's file says: whether it is current, its size, its time, its videos.
+    """What a shard's file says: whether it is current, its size, its videos.
 
     Attributes:
         videos_ok: Videos that came through; 0 where the file does not count them.
@@ -105,45 +104,50 @@ class _FileStatus:
 
     is_current: bool
     n_bytes: int
-    mtime: float
     videos_ok: int
     lost: Counter
 
 
-def read_status(config: dict, folder: Path) -> tuple[list[DatasetStatus], list[ExperimentStatus]]:
+def read_status(
+    config: dict, folder: Path, outdated: Collection[str]
+) -> tuple[list[DatasetStatus], list[ExperimentStatus]]:
     """The state of every data set and every experiment.
 
     Args:
         config: A config that `check_config` lets pass.
         folder: Where the workflow runs: the folder of `data/` and `results/`.
+        outdated: Files that a run would make again (`workflow.plan.outdated_files`).
 
     Raises:
         UserError: A file of the store cannot be read.
     """
     with ThreadPoolExecutor(_READERS) as readers:
         datasets = [
-            _dataset_status(name, resolved, folder / "data", readers) for name, resolved in resolve(config).items()
+            _dataset_status(name, resolved, folder / "data", outdated, readers)
+            for name, resolved in resolve(config).items()
         ]
-    experiments = [_experiment_status(name, block, folder) for name, block in resolve_experiments(config).items()]
+    experiments = [
+        _experiment_status(name, block, folder, outdated) for name, block in resolve_experiments(config).items()
+    ]
     return datasets, experiments
 
 
-def _dataset_status(name: str, resolved: dict, data: Path, readers: ThreadPoolExecutor) -> DatasetStatus:
+def _dataset_status(
+    name: str, resolved: dict, data: Path, outdated: Collection[str], readers: ThreadPoolExecutor
+) -> DatasetStatus:
     shards = resolved["shards"]
-    index, ok_of_shard = _index_status(name, resolved, data)
-    stages, newest = [index], 0.0
+    index, ok_of_shard = _index_status(name, shards, data, outdated)
+    stages = [index]
     for stage in SHARD_STAGES.values():
         if stage.name == "index":
             continue
         paths = [data / stage.shard_file(name, shard) for shard in shards]
-        origin = Origin(name, stage.name, resolved[stage.name], stage.version)
-        read = partial(_file_status, stage=stage, origin=origin)
+        read = partial(_file_status, stage=stage, outdated=outdated, folder=data.parent)
         there = {shard: file for shard, file in zip(shards, readers.map(read, paths), strict=True) if file is not None}
         stages.append(_shard_stage_status(stage, shards, there, ok_of_shard))
-        newest = max((newest, *(file.mtime for file in there.values())))
         if stage.loses_videos and ok_of_shard:
             ok_of_shard |= {shard: file.videos_ok for shard, file in there.items()}
-    stages.append(_samples_status(name, data, newest, ok_of_shard))
+    stages.append(_samples_status(name, data, outdated, ok_of_shard))
     return DatasetStatus(
         name=name,
         layout=resolved["layout"],
@@ -154,15 +158,17 @@ def _dataset_status(name: str, resolved: dict, data: Path, readers: ThreadPoolEx
     )
 
 
-def _index_status(name: str, resolved: dict, data: Path) -> tuple[StageStatus, dict[str, int]]:
+def _index_status(
+    name: str, shards: list[str], data: Path, outdated: Collection[str]
+) -> tuple[StageStatus, dict[str, int]]:
     """The index, and how many videos of each shard it passes on; empty before there is one."""
-    shards, stage = resolved["shards"], STAGES["index"]
+    stage = STAGES["index"]
     (table_path,) = (data / table for table in stage.tables(name))
     lists = [path for shard in shards if (path := data / stage.shard_file(name, shard)).exists()]
     table = _read_columns(table_path, ["shard", "status"])
     if table is None:
         return StageStatus(stage="index", n_files=len(shards), n_outdated=len(lists), n_bytes=_size(lists)), {}
-    is_current = _is_current(_origin_of(table), Origin(name, "index", resolved["index"], stage.version))
+    is_current = not any(str(path.relative_to(data.parent)) in outdated for path in (table_path, *lists))
     counts = table.group_by(["shard", "status"]).aggregate([([], "count_all")]).to_pydict()
     by_status: Counter[str] = Counter()
     ok_of_shard = dict.fromkeys(shards, 0)
@@ -214,7 +220,7 @@ def _shard_stage_status(
     )
 
 
-def _samples_status(name: str, data: Path, newest_input: float, ok_of_shard: dict[str, int]) -> StageStatus:
+def _samples_status(name: str, data: Path, outdated: Collection[str], ok_of_shard: dict[str, int]) -> StageStatus:
     stage = STAGES["samples"]
     samples, ledger = files = [data / table for table in stage.tables(name)]
     table = _read_columns(ledger, ["status"])
@@ -223,8 +229,7 @@ def _samples_status(name: str, data: Path, newest_input: float, ok_of_shard: dic
         videos_left = sum(ok_of_shard.values()) if ok_of_shard else None
         return StageStatus(stage="samples", n_files=1, videos_left=videos_left, n_bytes=_size(files))
     by_status = Counter({row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()})
-    version_is_current = _origin_of(table)["version"] == str(stage.version)
-    is_current = version_is_current and _mtime(ledger) >= newest_input
+    is_current = not any(str(path.relative_to(data.parent)) in outdated for path in files)
     return StageStatus(
         stage="samples",
         n_files=1,
@@ -238,7 +243,7 @@ def _samples_status(name: str, data: Path, newest_input: float, ok_of_shard: dic
     )
 
 
-def _file_status(path: Path, *, stage: Stage, origin: Origin) -> _FileStatus | None:
+def _file_status(path: Path, *, stage: Stage, outdated: Collection[str], folder: Path) -> _FileStatus | None:
     """What a shard's file says; None when it is not there: a run that goes on removes what it makes anew."""
     try:
         file = path.stat()
@@ -249,16 +254,15 @@ def _file_status(path: Path, *, stage: Stage, origin: Origin) -> _FileStatus | N
         read = _read_h5(path, stage)
         if read is None:
             return None
-        found, videos_ok = read
+        videos_ok = read
     else:
         table = _read_columns(path, ["video_id", "status"])
         if table is None:
             return None
-        found = _origin_of(table)
         videos_ok, without = _count_videos(table, with_face=(OK, UNUSED) if stage.name == "faces" else (OK,))
         if stage.loses_videos:
             lost = without
-    return _FileStatus(_is_current(found, origin), file.st_size, file.st_mtime, videos_ok, lost)
+    return _FileStatus(str(path.relative_to(folder)) not in outdated, file.st_size, videos_ok, lost)
 
 
 def _count_videos(table: pa.Table, with_face: tuple[str, ...]) -> tuple[int, Counter]:
@@ -274,15 +278,14 @@ def _count_videos(table: pa.Table, with_face: tuple[str, ...]) -> tuple[int, Cou
     return len(ok), Counter(reason.values())
 
 
-def _read_h5(path: Path, stage: Stage) -> tuple[dict[str, str], int] | None:
-    """Who made a file, and how many videos it has crops of, where it holds crops."""
+def _read_h5(path: Path, stage: Stage) -> int | None:
+    """How many videos a file has crops of, where it holds crops."""
     try:
         with h5py.File(path, "r") as file:
-            origin = {key: str(value) for key, value in file.attrs.items()}
             if stage.name != "crops":
-                return origin, 0
+                return 0
             there = file["crops/size"][:, 0] > 0
-            return origin, len(np.unique(file["crops/video"][:][there]))
+            return len(np.unique(file["crops/video"][:][there]))
     except FileNotFoundError:
         return None
     except (OSError, KeyError) as error:
@@ -300,25 +303,19 @@ def _read_columns(path: Path, columns: list[str]) -> pa.Table | None:
         raise UserError(f"cannot read {path}: {error}. Remove it and run again") from error
 
 
-def _origin_of(table: pa.Table) -> dict[str, str]:
-    return {key.decode(): value.decode() for key, value in (table.schema.metadata or {}).items()}
-
-
-def _is_current(found: dict[str, str], origin: Origin) -> bool:
-    return (found.get("settings"), found.get("version")) == (origin.settings, str(origin.version))
-
-
-def _experiment_status(name: str, experiment: dict, folder: Path) -> ExperimentStatus:
+def _experiment_status(name: str, experiment: dict, folder: Path, outdated: Collection[str]) -> ExperimentStatus:
     results = folder / "results" / name
     seeds = [results / f"seed{seed}" for seed in experiment["seeds"]]
     detectors = [] if "ensemble" in experiment else [seed / "detector.ckpt" for seed in seeds]
     predictions = [seed / "predictions" / f"{dataset}.parquet" for seed in seeds for dataset in experiment["test"]]
-    trained = [path for path in detectors if path.exists()]
-    predicted = [path for path in predictions if path.exists()]
+
+    def is_done(path: Path) -> bool:
+        return path.exists() and str(path.relative_to(folder)) not in outdated
+
+    trained = list(filter(is_done, detectors))
+    predicted = list(filter(is_done, predictions))
     table = results / "eval.csv"
-    evaluated = len(predicted) == len(predictions) and table.exists()
-    if evaluated:
-        evaluated = all(_mtime(table) >= _mtime(path) for path in predicted)
+    evaluated = len(predicted) == len(predictions) and is_done(table)
     left = [path for path in (*detectors, *predictions) if path not in (*trained, *predicted)]
     left += [] if evaluated else [table]
     return ExperimentStatus(
@@ -342,10 +339,3 @@ def _size(paths: Iterable[Path]) -> int:
         with contextlib.suppress(FileNotFoundError):
             n_bytes += path.stat().st_size
     return n_bytes
-
-
-def _mtime(path: Path) -> float:
-    """Time of a file's last change; 0 when it is not there."""
-    with contextlib.suppress(FileNotFoundError):
-        return path.stat().st_mtime
-    return 0.0

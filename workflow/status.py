@@ -18,6 +18,7 @@ from preprocess.running.text_columns import align_columns
 from preprocess.store.schemas import describe_statuses
 from preprocess.store.stages import STAGES
 from workflow.config import check_config
+from workflow.plan import outdated_files
 from workflow.state import DatasetStatus, ExperimentStatus, StageStatus, read_status
 
 _STAGE_COLUMNS = ("stage", "done", "of", "outdated", "left", "videos ok", "lost", "videos left", "size")
@@ -98,7 +99,7 @@ def main() -> None:
     args = parser.parse_args()
     config = json.loads(args.resolved_config) if args.resolved_config else read_config(args.config)
     check_config(config)
-    datasets, experiments = read_status(config, args.folder)
+    datasets, experiments = read_status(config, args.folder, outdated_files(config, args.folder))
     if args.json:
         state = {"datasets": list(map(asdict, datasets)), "experiments": list(map(asdict, experiments))}
         json.dump(state, sys.stdout, indent=2)

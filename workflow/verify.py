@@ -2,8 +2,8 @@
 
 Of each file that the config asks for and that has been made: its checksum (`preprocess.store.checksum`), that it can be
 read, that it was made by the stage's version and with the settings that the config asks for, and that its rows belong
-to those of the stage before it, from the index to the predictions. Nothing is changed. The exit code is 1 when
-something is wrong.
+to those of the stage before it, from the index to the predictions; and what the next run would make again, and why.
+Nothing is changed. The exit code is 1 when something is wrong.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from preprocess.running.config_file import read_config
 from preprocess.store.stages import STAGES
 from workflow.checks.dataset import DatasetStore, check_dataset
 from workflow.checks.experiment import check_experiment
-from workflow.checks.report import CheckReport, Finding
+from workflow.checks.report import OUTDATED, CheckReport, Finding
 from workflow.config import check_config, resolve
+from workflow.plan import outdated_files
 from workflow.scans import scan_rule
 
 # What may be broken, in the order in which it is made; `lists` are those of the index, one a shard.
@@ -91,6 +92,26 @@ def verify_store(config: dict, data: Path, results: Path, only: Sequence[str] = 
     return report
 
 
+def add_outdated(report: CheckReport, outdated: Mapping[str, str], only: Sequence[str] = ()) -> None:
+    """Add what a run would make again.
+
+    Args:
+        report: Of `verify_store`; a file with which something else is wrong is not named again.
+        outdated: By file, why (`workflow.plan.outdated_files`).
+        only: Names of the data sets whose files are meant; none: all.
+    """
+    known = {finding.file for finding in report.findings}
+    for file, words in outdated.items():
+        if file not in known and (not only or _dataset_of(file) in only):
+            report.find(Path(file), OUTDATED, f"{words}; the next run makes it again")
+
+
+def _dataset_of(file: str) -> str | None:
+    """Whose a file of the store is; None for a result."""
+    folder, _, *rest = Path(file).parts
+    return rest[0].split(".")[0] if folder == "data" and rest else None
+
+
 def describe(report: CheckReport, commands: list[str]) -> str:
     """The report in words."""
     lines = [f"{finding.file}: {finding.problem}: {finding.message}" for finding in report.findings]
@@ -119,8 +140,14 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=min(8, os.cpu_count() or 1), help="default: %(default)s")
     parser.add_argument("--json", action="store_true", help="print the report as JSON")
     args = parser.parse_args()
-    report = verify_store(read_config(args.config), args.data, args.results, args.datasets, args.workers)
-    commands = rebuild_commands(report.findings, args.data, args.results)
+    config = read_config(args.config)
+    report = verify_store(config, args.data, args.results, args.datasets, args.workers)
+    if (args.data, args.results) == (Path("data"), Path("results")):
+        add_outdated(report, outdated_files(config, Path()), args.datasets)
+    else:
+        report.notes.append("what the next run would make again is only told in the folder of `data` and `results`")
+    to_make = [finding for finding in report.findings if finding.problem != OUTDATED]
+    commands = rebuild_commands(to_make, args.data, args.results)
     if args.json:
         print(json.dumps(asdict(report) | {"commands": commands}, indent=2))
     else:

@@ -4,13 +4,21 @@ from __future__ import annotations
 
 from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from preprocess.face.margin import MARGIN
 from preprocess.running.settings import Settings
 
+
+def _number(margin: str | float) -> str | float:
+    """The number in a text such as `0.5`: written either way, it is the same setting."""
+    return margin if isinstance(margin, float) or margin.endswith("px") else float(margin)
+
+
 # a fraction, or a text such as 30px
-Margin = Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=f"^{MARGIN}$")]
+Margin = Annotated[
+    Annotated[float, Field(ge=0)] | Annotated[str, Field(pattern=f"^{MARGIN}$")], AfterValidator(_number)
+]
 
 
 class CropsSettings(Settings):

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO, NamedTuple
@@ -20,6 +21,7 @@ from typing import BinaryIO, NamedTuple
 USER_BLOCK_BYTES = 512
 
 _ZEROS = b"0" * 64
+_CHECKSUM = re.compile(rb"[0-9a-f]{64}")
 _PIECE_BYTES = 1 << 20
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -62,6 +64,19 @@ def verify(path: Path) -> bool | None:
     with open(path, "rb") as file:
         place = _find(file)
         return None if place is None else _digest(file, place.offset) == place.digits
+
+
+def recorded(path: Path) -> str | None:
+    """The checksum that a file holds, in hexadecimal digits, without comparing it; None when it holds none.
+
+    Raises:
+        OSError: It cannot be read.
+    """
+    with open(path, "rb") as file:
+        place = _find(file)
+    if place is None or not _CHECKSUM.fullmatch(place.digits):
+        return None
+    return place.digits.decode()
 
 
 def file_sha256(path: str | Path) -> str:

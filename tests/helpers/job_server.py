@@ -34,7 +34,7 @@ _IMPORTED = (
     *("sklearn.metrics", "sklearn.manifold", "zstandard", "tqdm", "yaml"),
 )
 _MESSAGE_BYTES = 1 << 20
-_START_SECONDS = 60
+_START_SECONDS = 300
 
 # Reads nothing but the standard library's core, so that it is up in a hundredth of a second. Its own arguments come
 # after the path of the server's socket.

@@ -13,6 +13,7 @@ from preprocess.running.system_errors import brief
 from preprocess.store import checksum
 from preprocess.store.origin import Origin, read_origin
 from workflow.checks.report import DAMAGED, DISAGREES, STALE, CheckReport
+from workflow.config_model import STAGE_SETTINGS
 
 # What reading a damaged file raises.
 _READ_ERRORS = (UserError, OSError, KeyError, ValueError, TypeError, RuntimeError, IndexError, pa.ArrowException)
@@ -64,7 +65,12 @@ def _other_origin(found: Origin, expected: Origin) -> str | None:
         )
     if found.version != expected.version:
         return f"was made by version {found.version} of its stage, which is at {expected.version}"
-    return other_settings(json.loads(found.settings), json.loads(expected.settings)) if expected.settings else None
+    if not expected.settings:
+        return None
+    wanted = json.loads(expected.settings)
+    usual = STAGE_SETTINGS[expected.stage].defaults() if expected.stage in STAGE_SETTINGS else {}
+    # a setting that is newer than the file had its default then
+    return other_settings({key: usual[key] for key in usual.keys() & wanted} | json.loads(found.settings), wanted)
 
 
 def other_settings(found: dict, expected: dict) -> str | None:

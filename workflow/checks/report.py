@@ -9,6 +9,7 @@ from pathlib import Path
 MISSING = "missing"  # absent, though a file that was made from it is there
 DAMAGED = "damaged"  # not the bytes that were written, or not readable
 STALE = "stale"  # made by another version, with other settings, or for another place
+OUTDATED = "outdated"  # the next run makes it again
 DISAGREES = "disagrees"  # its rows are not those of the files that it was made from
 
 
@@ -18,7 +19,7 @@ class Finding:
 
     Attributes:
         file: Path of the file.
-        problem: `missing`, `damaged`, `stale` or `disagrees`.
+        problem: `missing`, `damaged`, `stale`, `outdated` or `disagrees`.
         message: What, in words.
     """
 

@@ -1,0 +1,61 @@
+"""What a run would make again of what is there: asked of the workflow itself, so that nobody says otherwise.
+
+`workflow.status` and `workflow.verify` begin with it. Snakemake plans everything that the config asks for, and what
+lies in the folder beside, and writes down which files are outdated, and why (`workflow.snakemake_planning`).
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from preprocess.running.cli import UserError
+from workflow.config import resolve, resolve_experiments
+
+SNAKEFILE = Path(__file__).parents[1] / "Snakefile"
+# Where a plan leaves what it found outdated, as JSON.
+OUTDATED_VARIABLE = "OUTDATED_FILES_TO"
+# Results that nobody has to ask for; they are looked at where they are there.
+_EXTRAS = ("robustness.csv", "perturbations.csv", "figures/learning.png", "figures/gradcam.png")
+_COMPARISONS = ("cross_eval.csv", "compare.csv", "summary.csv")
+
+
+def outdated_files(config: dict, folder: Path) -> dict[str, str]:
+    """Files that a run would make again although they are there, or were, and why, in a few words.
+
+    Args:
+        config: A config that `check_config` lets pass.
+        folder: Of `data` and `results`, as on the command line of Snakemake (`--directory`).
+
+    Raises:
+        UserError: There can be no plan; Snakemake says why.
+    """
+    with tempfile.TemporaryDirectory() as temporary:
+        told, given = Path(temporary, "outdated.json"), Path(temporary, "config.json")
+        given.write_text(json.dumps(config))
+        command = [
+            *(sys.executable, "-m", "snakemake", "--snakefile", str(SNAKEFILE), "--directory", str(folder)),
+            *("--dry-run", "--quiet", "all", "--nolock", "--cores", "1", "--configfile", str(given)),
+            *("--", *_targets(config, folder)),
+        ]
+        environment = os.environ | {OUTDATED_VARIABLE: str(told)}
+        done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
+        if done.returncode or not told.exists():
+            raise UserError(f"what is outdated cannot be told, since there is no plan:\n{done.stderr.strip()}")
+        found: dict[str, str] = json.loads(told.read_text())
+        return found
+
+
+def _targets(config: dict, folder: Path) -> list[str]:
+    """All that the config asks for, and what is there of that which it only allows."""
+    experiments = resolve_experiments(config)
+    targets = [f"data/samples/{name}.parquet" for name in resolve(config)]
+    targets += [f"results/{name}/eval.csv" for name in experiments]
+    extras = [f"results/{name}/{extra}" for name in experiments for extra in _EXTRAS]
+    studies = ["results", *(f"results/studies/{name}" for name in config.get("studies", {}))]
+    extras += [f"{study}/{table}" for study in studies for table in _COMPARISONS]
+    return targets + [path for path in extras if (folder / path).exists()]
