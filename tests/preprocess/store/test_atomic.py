@@ -161,15 +161,15 @@ def test_no_descriptor_stays_open(tmp_path):
 def test_a_finished_file_is_free_though_a_child_has_it_open(tmp_path):
     path = tmp_path / "table.parquet"
     with atomic_path(path) as temporary:
-        inherited = [
-            os.dup(int(name))
+        (own,) = [
+            int(name)
             for name in os.listdir("/proc/self/fd")
             if os.path.realpath(f"/proc/self/fd/{name}") == str(temporary)
         ]
-    assert len(inherited) == 1
+        inherited = os.dup(own)
     with open(path) as file:
         atomic.fcntl.flock(file, atomic.fcntl.LOCK_SH | atomic.fcntl.LOCK_NB)
-    os.close(inherited[0])
+    os.close(inherited)
 
 
 def test_a_machine_with_dots_in_its_name_has_its_strays_found(tmp_path, monkeypatch):
