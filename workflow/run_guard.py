@@ -364,10 +364,11 @@ def _adopt(theirs: Path, ours: Path) -> None:
             continue
         place = note.relative_to(theirs)
         try:
-            file = urlsafe_b64decode("".join(part.removeprefix("@") for part in place.parts[1:])).decode()
+            file = urlsafe_b64decode("".join(place.parts[1:])).decode()  # which passes over the @
+            is_shared = os.path.realpath(theirs.parent / file) == os.path.realpath(ours.parent / file)
         except ValueError:  # no note of Snakemake's
             continue
-        if os.path.realpath(theirs.parent / file) == os.path.realpath(ours.parent / file):
+        if is_shared:
             (ours / place).parent.mkdir(parents=True, exist_ok=True)
             (ours / place).write_text('{"external_jobid": null}')
 

@@ -171,7 +171,8 @@ def test_what_a_run_left_that_was_killed_in_another_folder_is_ended(folders, beg
     (one / ".snakemake/incomplete").mkdir()
     for name in notes.values():
         (one / ".snakemake/incomplete" / name).write_text('{"external_jobid": "11"}')
-    (one / ".snakemake/incomplete/migrated").touch()
+    for strange in ("migrated", urlsafe_b64encode(b"data/\0").decode()):
+        (one / ".snakemake/incomplete" / strange).touch()
     # a long path is cut
     long = urlsafe_b64encode(f"data/{'long' * 70}".encode()).decode()
     (one / f".snakemake/incomplete/@{long[:254]}").mkdir()
@@ -244,6 +245,7 @@ def test_a_store_whose_run_may_live_on_another_machine_is_left_alone(folders, be
         begin_in(two)
     assert (one / ".snakemake/locks").exists()
     subprocess.run(str(refused.value).rpartition("after: ")[2], shell=True, check=True)
+    assert list((one / ".snakemake").iterdir()) == []
     begin_in(two)
 
 
