@@ -17,6 +17,7 @@ from pathlib import Path
 
 import pytest
 import yaml
+from snakemake.persistence.file import FilePersistence
 
 from helpers.crash_trials import PATIENCE_SECONDS, Snakemake, config, token_of
 from helpers.finished_run import read_only, run_after
@@ -167,16 +168,12 @@ def test_who_may_write_to_the_store_may_lock_it(folders, begin_in):
 def test_what_a_run_left_that_was_killed_in_another_folder_is_ended(folders, begin_in):
     store, one, two = folders
     killed(one, store / "data/.run.lock", store / "results/.run.lock")
-    notes = {path: urlsafe_b64encode(path.encode()).decode() for path in ("data/crops/d/0000.h5", "results/e/eval.csv")}
-    (one / ".snakemake/incomplete").mkdir()
-    for name in notes.values():
-        (one / ".snakemake/incomplete" / name).write_text('{"external_jobid": "11"}')
+    shared, long, apart = "data/crops/d/0000.h5", f"data/{'long' * 70}", "results/e/eval.csv"
+    notes = FilePersistence(path=one / ".snakemake")
+    for file in (shared, long, apart):
+        notes._mark_incomplete(file, "11")
     for strange in ("migrated", urlsafe_b64encode(b"data/\0").decode()):
         (one / ".snakemake/incomplete" / strange).touch()
-    # a long path is cut
-    long = urlsafe_b64encode(f"data/{'long' * 70}".encode()).decode()
-    (one / f".snakemake/incomplete/@{long[:254]}").mkdir()
-    (one / f".snakemake/incomplete/@{long[:254]}" / long[254:]).write_text("{}")
     orphan = subprocess.Popen(["sleep", "1000"], env=os.environ | {RUN_VARIABLE: "dead"})
     try:
         begin_in(two)
@@ -188,10 +185,9 @@ def test_what_a_run_left_that_was_killed_in_another_folder_is_ended(folders, beg
     assert token_in(one / ".snakemake/run.lock") is None
     assert token_in(store / "data/.run.lock") == "new"
     assert token_in(store / "results/.run.lock") == "dead"  # which is not of this folder
-    here = two / ".snakemake/incomplete"
-    adopted = {path.relative_to(here) for path in here.rglob("*") if path.is_file()}
-    assert adopted == {Path(notes["data/crops/d/0000.h5"]), Path(f"@{long[:254]}") / long[254:]}
-    assert '"11"' not in (here / notes["data/crops/d/0000.h5"]).read_text()
+    adopted = FilePersistence(path=two / ".snakemake")
+    assert adopted._filter_incomplete_keys((shared, long, apart)) == {shared, long}
+    assert adopted._get_external_jobids((shared, long)) == set()
 
 
 def test_a_folder_whose_later_run_has_seen_to_it_is_left_alone(folders, begin_in):
