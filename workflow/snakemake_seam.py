@@ -18,7 +18,8 @@ has taken away:
 The Snakefile itself asks `Workflow.deployment_settings` for its `deployment_method`.
 
 `workflow.run_guard` reads what Snakemake leaves on disc, which is in the same test: the folder `locks`, the ids of a
-cluster's jobs (`external_jobid`) in the folder `incomplete`, and `SLURM run ID:` in the log.
+cluster's jobs (`external_jobid`) in the folder `incomplete`, and `SLURM run ID:` in the log. That the notes in
+`incomplete` are named by the file's path in base64 is in tests/workflow/test_run_guard.py.
 """
 
 from __future__ import annotations
