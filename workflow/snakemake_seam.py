@@ -12,12 +12,14 @@ has taken away:
 - `Workflow.dag_settings` with `targets` and `forcerun`, sets of names that planning reads after `execute` has begun;
 - `Workflow.logger_manager` with `get_logfile()`: the paths of the run's log;
 - `executor_plugin.name` and `executor_plugin.common_settings.dryrun_exec`;
+- `Workflow._prepare_dag`, which `execute` calls with the keywords `lock_warn_only` and `nolock`; the first goes before;
 - `cancel_cmd` and `status_cmd`, settings of the executor cluster-generic.
 
 The Snakefile itself asks `Workflow.deployment_settings` for its `deployment_method`.
 
 `workflow.run_guard` reads what Snakemake leaves on disc, which is in the same test: the folder `locks`, the ids of a
-cluster's jobs (`external_jobid`) in the folder `incomplete`, and `SLURM run ID:` in the log.
+cluster's jobs (`external_jobid`) in the folder `incomplete`, and `SLURM run ID:` in the log. That the notes in
+`incomplete` are named by the file's path in base64 is in tests/workflow/test_run_guard.py.
 """
 
 from __future__ import annotations
@@ -74,9 +76,11 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
         try:
             settings.targets, settings.forcerun = force_scans(settings.targets, settings.forcerun, datasets)
             reads_only = bool(settings.targets) and READING_TARGETS.issuperset(settings.targets)
-            if not executor_plugin.common_settings.dryrun_exec and not reads_only:
+            if executor_plugin.common_settings.dryrun_exec:
+                _ignore_locks(workflow)
+            elif not reads_only:
                 logs = workflow.logger_manager.get_logfile()
-                begin(_this_run(logs, executor_plugin.name, executor_settings), BOOKS.absolute())
+                begin(_this_run(logs, executor_plugin.name, executor_settings))
         except UserError as error:
             raise RunRefused(str(error)) from None
         options |= {"executor_plugin": executor_plugin, "executor_settings": executor_settings}
@@ -90,8 +94,15 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
     workflow.execute = execute_guarded
 
 
+def _ignore_locks(workflow: Any) -> None:
+    """Have a dry run say nothing of Snakemake's own locks, which a killed run has left, or a living one holds."""
+    prepare = workflow._prepare_dag
+    workflow._prepare_dag = lambda **options: prepare(**(options | {"lock_warn_only": False, "nolock": True}))
+
+
 def _this_run(logs: list[str], executor: str, executor_settings: Any) -> Run:
     return Run(
+        books=str(BOOKS.absolute()),
         token=uuid.uuid4().hex,
         process=process_name(os.getpid()),
         pid=os.getpid(),

@@ -1,10 +1,19 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all.
+
+A writer holds a lock on its temporary file, which the kernel frees when the process dies, however it dies; so what a
+killed writer left is told from what another is writing. On file systems without locks the machine and the process
+in the file's name tell it. Whoever opens the temporary file by its name must not lock it in turn, as HDF5 does.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import re
+import socket
 import tempfile
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,25 +22,27 @@ from preprocess.running.system_errors import describe_write_error
 
 # Ending of a file that is being written.
 _PARTIAL = ".partial"
+# A writer of another machine that cannot be asked counts as gone when it has written nothing for so long.
+_YOUNG_SECONDS = 24 * 3600.0
+# The end of a temporary name tells the writer; a dot there would belong to the name of the file.
+_WRITER = re.compile(r"-(?P<host>\w+)-(?P<pid>\d+)\.partial")
 
 
 @contextlib.contextmanager
 def atomic_path(path: str | Path) -> Iterator[Path]:
     """Give a temporary path beside `path`; move it there when the block ends well, else remove it.
 
-    What a killed writer of the same file left is removed first: a file has one writer at a time.
+    What killed writers of the same file left is removed first; what one that lives is writing stays.
 
     Raises:
         UserError: The system refuses to write the file: a full or read-only disc, no right to write, and the like.
     """
     path = Path(path)
-    temporary = None
+    temporary = handle = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         _remove_strays(path)
-        handle, name = tempfile.mkstemp(prefix=f".{path.name}.", suffix=_PARTIAL, dir=path.parent)
-        temporary = Path(name)
-        os.close(handle)
+        handle, temporary = _create(path)
         yield temporary
         _move(temporary, path)
     except (OSError, RuntimeError) as error:
@@ -40,8 +51,22 @@ def atomic_path(path: str | Path) -> Iterator[Path]:
             raise
         raise UserError(message) from error
     finally:
-        if temporary is not None:
+        if temporary is not None and handle is not None:
+            # before the file is removed: network file systems keep one that is open, under another name
+            _unlock(handle)
             temporary.unlink(missing_ok=True)
+
+
+def _create(path: Path) -> tuple[int, Path]:
+    """A new temporary file beside `path`: a descriptor with its lock, and its name."""
+    while True:
+        handle, name = tempfile.mkstemp(
+            prefix=f".{path.name}.", suffix=f"-{_host()}-{os.getpid()}{_PARTIAL}", dir=path.parent
+        )
+        # another writer may have taken it for a stray before it was locked
+        if _lock(handle) is not False and os.path.exists(name):
+            return handle, Path(name)
+        os.close(handle)
 
 
 def _remove_strays(path: Path) -> None:
@@ -50,7 +75,61 @@ def _remove_strays(path: Path) -> None:
         strays = [entry.path for entry in entries if entry.name.endswith(_PARTIAL)]
     for stray in map(Path, strays):
         if stray.name.removesuffix(_PARTIAL).rpartition(".")[0] == f".{path.name}":
-            stray.unlink(missing_ok=True)
+            # its writer has ended meanwhile, or it is another user's in a folder of all
+            with contextlib.suppress(FileNotFoundError, PermissionError):
+                _remove_if_left(stray)
+
+
+def _remove_if_left(stray: Path) -> None:
+    """Remove a temporary file if its writer is gone."""
+    try:
+        handle = os.open(stray, os.O_RDWR)
+    except PermissionError:  # another user's
+        handle = None
+    try:
+        locked = None if handle is None else _lock(handle)
+        if locked or (locked is None and not _may_be_written(stray)):
+            stray.unlink()
+    finally:
+        if handle is not None:
+            os.close(handle)
+
+
+def _lock(handle: int) -> bool | None:
+    """Whether the lock on a temporary file is ours now; None: its file system has no locks."""
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:
+        return None
+    return True
+
+
+def _unlock(handle: int) -> None:
+    """Give a file up, also where processes that were forked meanwhile have it open."""
+    with contextlib.suppress(OSError):
+        fcntl.flock(handle, fcntl.LOCK_UN)
+    os.close(handle)
+
+
+def _may_be_written(stray: Path) -> bool:
+    """Whether the writer of a temporary file, as its name tells it, may live."""
+    writer = _WRITER.search(stray.name)
+    if writer is None or writer["host"] != _host():
+        return time.time() - stray.stat().st_mtime < _YOUNG_SECONDS
+    try:
+        os.kill(int(writer["pid"]), 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # it lives, and is another user's
+        return True
+    return True
+
+
+def _host() -> str:
+    """This machine in the name of a file."""
+    return re.sub(r"\W", "_", socket.gethostname())[:32]
 
 
 def _move(temporary: Path, path: Path) -> None:

@@ -23,6 +23,7 @@ import yaml
 from helpers.small_run import TINY_UCF, snakemake_command
 from preprocess.running.orphans import processes_of
 from preprocess.train_predictor import PredictorSettings, train_predictor
+from workflow.run_guard import STORE_LOCK
 
 TARGET = "results/tiny/eval.csv"
 # The whole run in three parts, each with the files that the part before has made: what a part makes last.
@@ -251,8 +252,8 @@ def compare(folder: Path, undisturbed: Path, *, whole_run: bool) -> None:
 def _results(folder: Path) -> Iterator[Path]:
     for top in ("data", "results"):
         for path in (folder / top).rglob("*"):
-            # TensorBoard's logs of a training bear times, and a figure in SVG the date
-            if path.is_file() and "tensorboard" not in path.parts and path.suffix != ".svg":
+            # TensorBoard's logs of a training bear times, and a figure in SVG the date; the lock tells who runs
+            if path.is_file() and "tensorboard" not in path.parts and path.suffix != ".svg" and path.name != STORE_LOCK:
                 yield path.relative_to(folder)
 
 

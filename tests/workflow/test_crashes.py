@@ -142,15 +142,18 @@ def begin_here(tmp_path, monkeypatch):
         books.mkdir(exist_ok=True)
         if last:
             (books / "run.lock").write_text(json.dumps(asdict(last)))
-        begin(a_run(token="new"), books)
+        begin(a_run(token="new", books=str(books)))
         return json.loads((books / "run.lock").read_text())
 
     return call
 
 
 def a_run(**values) -> Run:
-    this = {"process": process_name(os.getpid()), "host": "here", "machine": orphans.machine(), "command": "snakemake"}
+    *here, _, start = process_name(os.getpid()).split()
+    ended = " ".join((*here, str(1 << 30), start))  # there are no ids so high
+    this = {"process": ended, "host": "here", "machine": orphans.machine(), "command": "snakemake"}
     rest = {
+        "books": "/gone/.snakemake",
         "token": "dead",
         "pid": 7,
         "start": "noon",
@@ -203,7 +206,7 @@ def test_where_files_cannot_be_locked_a_second_run_is_known_by_its_process(begin
 
     monkeypatch.setattr(run_guard.fcntl, "flock", no_locks)
     with pytest.raises(UserError, match="another run is going on"):
-        begin_here(a_run())
+        begin_here(a_run(process=process_name(os.getpid())))
     ended = subprocess.Popen(["sleep", "1000"])
     name = process_name(ended.pid)
     ended.kill()

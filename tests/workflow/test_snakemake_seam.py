@@ -86,6 +86,14 @@ INTERNALS: dict[str, tuple[str, Callable[[Path], bool]]] = {
         "to take no lock for a dry run",
         lambda _: executors_tell_whether_they_run(),
     ),
+    "Workflow._prepare_dag": (
+        "to have dry runs look at no locks",
+        lambda folder: (
+            {"lock_warn_only", "nolock"} <= set(inspect.signature(Workflow._prepare_dag).parameters)
+            and "self._prepare_dag(" in inspect.getsource(Workflow.execute)
+            and FilePersistence(nolock=True, path=folder).lock.__name__ == "noop"
+        ),
+    ),
     "cancel_cmd": (
         "to cancel what a killed run left on a cluster",
         lambda _: (
@@ -131,7 +139,7 @@ def test_the_seam_says_what_it_leans_on(name):
 @pytest.fixture
 def call(monkeypatch):
     """A function that lets a workflow execute; it returns what was done before, in order, and the workflow."""
-    monkeypatch.setattr(snakemake_seam, "begin", lambda run, books: done.append(("begin", run, books)))
+    monkeypatch.setattr(snakemake_seam, "begin", lambda run: done.append(("begin", run)))
     monkeypatch.setenv(WATCHED_VARIABLE, "")
     done: list[tuple] = []
 
@@ -140,13 +148,17 @@ def call(monkeypatch):
             is_main_process=is_main,
             dag_settings=SimpleNamespace(targets=frozenset(targets), forcerun=frozenset()),
             logger_manager=SimpleNamespace(get_logfile=lambda: list(log)),
-            execute=lambda **options: done.append(("execute", options)),
+            _prepare_dag=lambda **options: done.append(("prepare", options)),
+        )
+        workflow.execute = lambda **options: (
+            workflow._prepare_dag(lock_warn_only=dry, nolock=False, shadow_prefix=None),
+            done.append(("execute", options)),
         )
         guard_runs(workflow, ("a", "b"))
         plugin = SimpleNamespace(name="cluster-generic", common_settings=SimpleNamespace(dryrun_exec=dry))
         settings = SimpleNamespace(cancel_cmd="cancel", status_cmd="status")
         workflow.execute(executor_plugin=plugin, executor_settings=settings, updated_files=None)
-        return [step[0] for step in done], done, workflow
+        return [step[0] for step in done if step[0] != "prepare"], done, workflow
 
     return function
 
@@ -155,12 +167,12 @@ def test_a_run_takes_its_folder_before_it_executes(call, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     steps, done, _ = call("all")
     assert steps == ["begin", "execute"]
-    _, run, books = done[0]
-    assert books == tmp_path / ".snakemake"
+    _, run = done[0]
+    assert run.books == str(tmp_path / ".snakemake")
     assert (run.pid, run.log, run.executor) == (os.getpid(), str(tmp_path / "run.log"), "cluster-generic")
     assert (run.cancel, run.status) == ("cancel", "status")
     assert run.process == os.environ[WATCHED_VARIABLE]
-    assert set(done[1][1]) == {"executor_plugin", "executor_settings", "updated_files"}
+    assert set(done[-1][1]) == {"executor_plugin", "executor_settings", "updated_files"}
 
 
 @pytest.mark.parametrize(
@@ -168,6 +180,12 @@ def test_a_run_takes_its_folder_before_it_executes(call, tmp_path, monkeypatch):
 )
 def test_what_writes_nothing_and_the_jobs_of_a_run_take_no_folder(call, targets, options):
     assert call(*targets, **options)[0] == ["execute"]
+
+
+@pytest.mark.parametrize("dry", [False, True])
+def test_only_a_dry_run_asks_for_no_locks_of_snakemake(call, dry):
+    (options,) = [step[1] for step in call("all", dry=dry)[1] if step[0] == "prepare"]
+    assert options == {"lock_warn_only": False, "nolock": dry, "shadow_prefix": None}
 
 
 @pytest.mark.parametrize("targets", [[], ["status", "all"]])
