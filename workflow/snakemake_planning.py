@@ -20,6 +20,7 @@ has taken away:
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import itertools
 import json
@@ -34,6 +35,7 @@ from snakemake.jobs import Job, Reason
 from snakemake.logging import logger
 from snakemake.persistence import NO_PARAMS_CHANGE
 
+from preprocess.running.cli import UserError
 from preprocess.store.origin import read_origin
 from workflow.config import setting_defaults
 from workflow.made import Books
@@ -111,6 +113,11 @@ class ContentPlanner:
         if persistence is not self._persistence:
             self._persistence = persistence
             _answer_for_ours(persistence, self)
+
+    def tidy(self) -> None:
+        """Bring the books in order, where they can be written to."""
+        with contextlib.suppress(UserError):
+            self.books.tidy()
 
     def outdated_after(self, workflow: Any) -> bool:
         """Whether a run that has ended well has left something outdated; then the next one forces nothing by itself."""

@@ -1,7 +1,7 @@
 """The one place that reaches into Snakemake: what the Snakefile calls so that each run begins with our own checks.
 
 Snakemake has no hook between parsing and planning, so `guard_runs` puts a function in the place of the workflow's
-`execute`. What is asked for is known by then, and nothing has been written.
+`execute`. What is asked for is known by then, and nothing has been written. It may be called a second time.
 
 What it leans on, though Snakemake does not promise it; tests/workflow/test_snakemake_seam.py names what a new Snakemake
 has taken away:
@@ -81,6 +81,7 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
             elif not reads_only:
                 logs = workflow.logger_manager.get_logfile()
                 begin(_this_run(logs, executor_plugin.name, executor_settings))
+                planner.tidy()
         except UserError as error:
             raise RunRefused(str(error)) from None
         options |= {"executor_plugin": executor_plugin, "executor_settings": executor_settings}

@@ -15,15 +15,19 @@ import pytest
 import snakemake.api
 import snakemake_executor_plugin_cluster_generic as cluster_generic
 import snakemake_executor_plugin_slurm as slurm
+from snakemake.dag import DAG
 from snakemake.exceptions import WorkflowError
+from snakemake.io import _IOFile
+from snakemake.jobs import Job
 from snakemake.logging import LoggerManager
+from snakemake.persistence import PersistenceBase
 from snakemake.persistence.file import FilePersistence
 from snakemake.settings.types import DAGSettings, DeploymentSettings
 from snakemake.workflow import Workflow
 from snakemake_interface_executor_plugins.registry import ExecutorPluginRegistry
 
 from preprocess.running.orphans import WATCHED_VARIABLE
-from workflow import snakemake_seam
+from workflow import snakemake_planning, snakemake_seam
 from workflow.snakemake_seam import guard_runs
 
 # --- what a new Snakemake may take away ------------------------------------------------------------------------
@@ -112,17 +116,59 @@ INTERNALS: dict[str, tuple[str, Callable[[Path], bool]]] = {
     ),
 }
 
+PLANNED = inspect.getsource(DAG)
+# the same of the planning's docstring
+PLANNING: dict[str, tuple[str, Callable[[Path], bool]]] = {
+    "DAG.check_incomplete": (
+        "to keep files whole that a job was about to replace",
+        lambda _: inspect.iscoroutinefunction(DAG.check_incomplete) and "self.incomplete_files()" in PLANNED,
+    ),
+    "DAG.update_needrun": (
+        "to say what runs",
+        lambda _: (
+            list(inspect.signature(DAG.update_needrun).parameters) == ["self", "create_inventory"]
+            and all(
+                f"self.{name}" in PLANNED
+                for name in (
+                    *("_needrun", "_n_until_ready", "_len", "_reason", "targetjobs", "forcerules", "forcefiles"),
+                    *("dependencies", "depending", "_finished", "workflow"),
+                )
+            )
+            and inspect.isfunction(DAG.finished)
+            and inspect.isfunction(DAG.toposorted)
+        ),
+    ),
+    "_IOFile.is_ancient": (
+        "to let no time of a file decide",
+        lambda _: isinstance(_IOFile.is_ancient, property) and "is_ancient" in PLANNED,
+    ),
+    "Workflow.persistence": (
+        "to keep its record of past runs out of it",
+        lambda _: set(snakemake_planning._ANSWERS) <= set(dir(PersistenceBase)),
+    ),
+    "Job.remove_existing_output": (
+        "to keep files until their successors are there",
+        lambda _: "await self.remove_existing_output()" in inspect.getsource(Job.prepare),
+    ),
+    "Job.cleanup": (
+        "to keep the files of a job that failed",
+        lambda _: "await self.cleanup(" in inspect.getsource(Job.postprocess),
+    ),
+    "DAG.finish": ("to note what a job has made", lambda _: inspect.iscoroutinefunction(DAG.finish)),
+}
 
-@pytest.mark.parametrize("name", INTERNALS)
+
+@pytest.mark.parametrize("name", [*INTERNALS, *PLANNING])
 def test_snakemake_still_has_what_the_seam_leans_on(name, tmp_path):
-    purpose, is_there = INTERNALS[name]
+    purpose, is_there = (INTERNALS | PLANNING)[name]
     try:
         found, why = is_there(tmp_path), "it is another"
     except (AttributeError, TypeError, KeyError, OSError) as error:
         found, why = False, str(error)
     if not found:
+        module = "snakemake_seam" if name in INTERNALS else "snakemake_planning"
         pytest.fail(
-            f"Snakemake {version('snakemake')} no longer has {name} as workflow/snakemake_seam.py needs it {purpose} "
+            f"Snakemake {version('snakemake')} no longer has {name} as workflow/{module}.py needs it {purpose} "
             f"({why}): find its successor and mend that module",
             pytrace=False,
         )
@@ -131,6 +177,11 @@ def test_snakemake_still_has_what_the_seam_leans_on(name, tmp_path):
 @pytest.mark.parametrize("name", INTERNALS)
 def test_the_seam_says_what_it_leans_on(name):
     assert f"`{name}`" in snakemake_seam.__doc__
+
+
+@pytest.mark.parametrize("name", PLANNING)
+def test_the_planning_says_what_it_leans_on(name):
+    assert f"`{name}`" in snakemake_planning.__doc__
 
 
 # --- what it does ----------------------------------------------------------------------------------------------
@@ -143,9 +194,12 @@ def call(monkeypatch):
     monkeypatch.setenv(WATCHED_VARIABLE, "")
     done: list[tuple] = []
 
-    def function(*targets, dry=False, is_main=True, log=("run.log",)):
+    def function(*targets, dry=False, is_main=True, log=("run.log",), touch=False, left=()):
         workflow = SimpleNamespace(
             is_main_process=is_main,
+            basedir="/code",
+            dryrun=dry,
+            touch=touch,
             dag_settings=SimpleNamespace(targets=frozenset(targets), forcerun=frozenset()),
             logger_manager=SimpleNamespace(get_logfile=lambda: list(log)),
             _prepare_dag=lambda **options: done.append(("prepare", options)),
@@ -154,6 +208,9 @@ def call(monkeypatch):
             workflow._prepare_dag(lock_warn_only=dry, nolock=False, shadow_prefix=None),
             done.append(("execute", options)),
         )
+        left = iter(left)
+        planner = SimpleNamespace(tidy=lambda: None, outdated_after=lambda _: next(left, False))
+        monkeypatch.setattr(snakemake_seam, "plan_by_content", lambda *_: planner)
         guard_runs(workflow, ("a", "b"))
         plugin = SimpleNamespace(name="cluster-generic", common_settings=SimpleNamespace(dryrun_exec=dry))
         settings = SimpleNamespace(cancel_cmd="cancel", status_cmd="status")
@@ -180,6 +237,14 @@ def test_a_run_takes_its_folder_before_it_executes(call, tmp_path, monkeypatch):
 )
 def test_what_writes_nothing_and_the_jobs_of_a_run_take_no_folder(call, targets, options):
     assert call(*targets, **options)[0] == ["execute"]
+
+
+@pytest.mark.parametrize(
+    ("left", "options", "n_rounds"),
+    [((), {}, 1), ((True,), {}, 2), ((True,) * 9, {}, 4), ((True,), {"dry": True}, 1), ((True,), {"touch": True}, 1)],
+)
+def test_a_run_goes_on_while_it_has_left_something_outdated(call, left, options, n_rounds):
+    assert call("all", left=left, **options)[0].count("execute") == n_rounds
 
 
 @pytest.mark.parametrize("dry", [False, True])
