@@ -4,8 +4,8 @@ What became of a video is written into a row for good. So a row may tell of a fi
 a disc that is away, or of a file that somebody has changed since: of those the job tells, and fails.
 
 The bytes themselves are compared, in every stage, not times, which copying, touching and the clocks of file servers
-change as they like. Decoding reads the whole file anyway, so this costs no second reading from the disc and about a
-hundredth of the CPU time.
+change as they like. Decoding reads the whole file anyway, so this costs no second reading from the disc, and less
+than a hundredth of the CPU time.
 """
 
 from __future__ import annotations

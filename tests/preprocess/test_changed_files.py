@@ -24,20 +24,21 @@ def sampled(names="ab"):
     return [{"video_id": VIDEO_ID.format(name)} | place | BOX for name in names]
 
 
-def run_frames(videos, root):
-    return sample_shard(videos, root, FramesSettings(n_frames=1), workers=1)
+def run_frames(videos, root, **options):
+    return sample_shard(videos, root, FramesSettings(n_frames=1), workers=1, **options)
 
 
-def run_faces(videos, root):
-    return track_shard(videos, sampled(), root, FacesSettings(), device="cpu", workers=1)
+def run_faces(videos, root, **options):
+    return track_shard(videos, sampled(), root, FacesSettings(), device="cpu", workers=1, **options)
 
 
-def run_faces_for_a_gpu(videos, root):
-    return track_shard(videos, sampled(), root, FacesSettings(), device="cpu:0", workers=1)
+def run_faces_for_a_gpu(videos, root, **options):
+    return track_shard(videos, sampled(), root, FacesSettings(), device="cpu:0", workers=1, **options)
 
 
-def run_crops(videos, root):
-    return [(crop.video_id, crop.encoded) for crop in crop_shard(videos, sampled(), root, CropsSettings(), workers=1)]
+def run_crops(videos, root, **options):
+    crops = crop_shard(videos, sampled(), root, CropsSettings(), workers=1, **options)
+    return [(crop.video_id, crop.encoded) for crop in crops]
 
 
 every_stage = pytest.mark.parametrize("run", [run_frames, run_faces, run_faces_for_a_gpu, run_crops])
@@ -113,6 +114,14 @@ def test_a_file_replaced_by_one_of_the_same_size_stops_the_stage(run, raw, video
     replace_bytes(raw / "b.mp4", seconds)
     with pytest.raises(UserError, match=r"b\.mp4 has changed .*checksum.*index_videos_d`"):
         run(videos, raw)
+
+
+@every_stage
+def test_that_a_worker_was_ended_is_no_row_of_a_file_that_has_changed(run, raw, videos):
+    assert len(run(videos, raw, video_seconds=0)) == 2
+    replace_bytes(raw / "b.mp4", 0)
+    with pytest.raises(UserError, match=r"b\.mp4 has changed"):
+        run(videos, raw, video_seconds=0)
 
 
 def test_images_are_compared_before_their_only_frame_is_sampled(raw, videos):

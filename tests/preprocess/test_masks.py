@@ -150,9 +150,10 @@ def test_a_mask_video_that_is_not_the_one_of_the_index_stops_the_stage(shard, tm
         if video["mask_path"] == "masks/fake.mp4" and change != "never there":
             video["mask_checksum"] = file_checksum(mask)
 
-    def masks():
-        landmarks = read_table(folder / "landmarks.parquet")
-        return list(make_masks(folder / "crops.h5", landmarks, videos, tmp_path / "raw", MasksSettings(), workers=1))
+    def masks(**options):
+        landmarks, raw = read_table(folder / "landmarks.parquet"), tmp_path / "raw"
+        options |= {"settings": MasksSettings(), "workers": 1}
+        return list(make_masks(folder / "crops.h5", landmarks, videos, raw, **options))
 
     if change in ("replaced", "touched"):
         content = bytearray(mask.read_bytes())
@@ -165,6 +166,8 @@ def test_a_mask_video_that_is_not_the_one_of_the_index_stops_the_stage(shard, tm
         how = {"replaced": "has changed", "gone": r"was there .* 1 of 1 such files .*disc mounted"}[change]
         with pytest.raises(UserError, match=rf"'d': masks/fake\.mp4 {how}.*index_videos_d`"):
             masks()
+        with pytest.raises(UserError, match=how):  # its worker is ended before it compares anything
+            masks(video_seconds=0)
     else:
         n_from_video = sum(made.source == MaskSource.MASK_VIDEO for made in masks())
         assert n_from_video == N_FRAMES + (0 if change == "never there" else N_MASK_FRAMES)
