@@ -18,6 +18,7 @@ import numpy as np
 
 from preprocess.face.margin import parse_margin
 from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
+from preprocess.running.raw_files import RawFiles
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.settings.crops import CropsSettings
@@ -148,6 +149,9 @@ def crop_shard(
     Yields:
         One crop per face with status `ok`, by video, frame and track, as they come; a face whose frame does not decode
         gives a crop without image.
+
+    Raises:
+        UserError: A file is not the one that was indexed, or cannot be reached.
     """
     by_video = defaultdict(list)
     for face in faces:
@@ -158,15 +162,16 @@ def crop_shard(
         for video in sorted(videos, key=lambda row: row["video_id"])
         if video["video_id"] in by_video
     ]
-    cut_video = partial(_cut_video, root=root, settings=settings)
+    raw_files = RawFiles.of_videos(videos, root)
+    cut_video = partial(_cut_video, raw_files=raw_files, settings=settings)
     preload = ("preprocess.video.decode", "preprocess.store.crop_file")
     results = map_videos(cut_video, items, workers=workers, video_seconds=video_seconds, preload=preload)
     results = progress(results, total=len(items), description="crop faces")
-    for (_, wanted), cut in zip(items, results, strict=True):
-        yield from _fill_in_lost(wanted, cut)
+    for (video, wanted), cut in zip(items, results, strict=True):
+        yield from _fill_in_lost(wanted, raw_files.believe(video, cut))
 
 
-def _cut_video(item: tuple[dict, list[dict]], *, root: Path, settings: CropsSettings) -> Iterator[list[Crop]]:
+def _cut_video(item: tuple[dict, list[dict]], *, raw_files: RawFiles, settings: CropsSettings) -> Iterator[list[Crop]]:
     """The crops of the frames of a video that decode, some frames' at once, in order; runs in a worker."""
     video, faces = item
     by_frame = defaultdict(list)
@@ -174,11 +179,12 @@ def _cut_video(item: tuple[dict, list[dict]], *, root: Path, settings: CropsSett
         by_frame[face["frame_index"]].append(face)
     crops: list[Crop] = []
     try:
-        for index, frame in frames_of(video, root, by_frame):
-            crops += [cut_crop(frame, face, settings) for face in by_frame[index]]
-            if len(crops) >= _CROPS_SENT:
-                yield crops
-                crops = []
+        with raw_files.reading(video):
+            for index, frame in frames_of(video, raw_files.root, by_frame):
+                crops += [cut_crop(frame, face, settings) for face in by_frame[index]]
+                if len(crops) >= _CROPS_SENT:
+                    yield crops
+                    crops = []
     except ProbeError:
         yield crops
         raise

@@ -18,6 +18,7 @@ from preprocess.face.search import SearchedFrame, SearchSettings, search_videos
 from preprocess.face.tracks import FaceTracker
 from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
 from preprocess.running.device import pick_device
+from preprocess.running.raw_files import RawFiles
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.settings.faces import FacesSettings
 from preprocess.store import versions
@@ -114,7 +115,12 @@ def track_shard(
     workers: int,
     video_seconds: float = VIDEO_SECONDS,
 ) -> list[dict]:
-    """Rows of `schemas.FACES` for a shard; see `search_videos`, `track_video` and `inherit_faces`."""
+    """Rows of `schemas.FACES` for a shard; see `search_videos`, `track_video` and `inherit_faces`.
+
+    Raises:
+        UserError: A file is not the one that was indexed, or cannot be reached.
+    """
+    raw_files = RawFiles.of_videos(videos, root)
     by_video = defaultdict(list)
     for frame in frames:
         if frame["status"] == OK:
@@ -124,7 +130,7 @@ def track_shard(
     def track(keys: list[str], description: str) -> dict[str, list[dict]]:
         searched = search_videos(
             [(usable[key], [frame["frame_index"] for frame in by_video[key]]) for key in keys],
-            root,
+            raw_files,
             SearchSettings(
                 settings.min_size_px, settings.score_threshold, settings.full_search_every, settings.batch_size
             ),

@@ -14,6 +14,7 @@ from pathlib import Path
 import numpy as np
 
 from preprocess.running.cli import VIDEO_SECONDS, add_worker_arguments, progress, run_command
+from preprocess.running.raw_files import RawFiles
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.settings.frames import FramesSettings
@@ -48,12 +49,17 @@ def sample_frames(n_frames: int, settings: FramesSettings) -> np.ndarray:
     return ((np.arange(settings.n_frames) + 0.5) * n_frames / settings.n_frames).astype(np.int64)
 
 
-def frame_rows(video: dict, root: Path, settings: FramesSettings) -> list[dict]:
-    """Rows of `schemas.FRAMES` for one row of the index; one row with a status when there is no frame."""
-    if video["kind"] == "image":
-        return [_row(video, 0, 0.0)]
+def frame_rows(video: dict, raw_files: RawFiles, settings: FramesSettings) -> list[dict]:
+    """Rows of `schemas.FRAMES` for one row of the index; one row with a status when there is no frame.
+
+    Raises:
+        UserError: The file is not the one that was indexed; see `RawFiles`.
+    """
     try:
-        times = frame_times(root / video["path"])
+        with raw_files.reading(video) as path:
+            if video["kind"] == "image":
+                return [_row(video, 0, 0.0)]
+            times = frame_times(path)
     except ProbeError as error:
         return [_row(video, None, None, error.status, error.message)]
     if len(times) == 0:
@@ -64,9 +70,14 @@ def frame_rows(video: dict, root: Path, settings: FramesSettings) -> list[dict]:
 def sample_shard(
     videos: list[dict], root: Path, settings: FramesSettings, *, workers: int, video_seconds: float = VIDEO_SECONDS
 ) -> list[dict]:
-    """Rows of `schemas.FRAMES` for the videos of a shard that the index could open; see `frame_rows`."""
+    """Rows of `schemas.FRAMES` for the videos of a shard that the index could open; see `frame_rows`.
+
+    Raises:
+        UserError: A file is not the one that was indexed, or cannot be reached.
+    """
     usable = [video for video in videos if video["status"] == OK]
-    sample = partial(_sample_video, root=root, settings=settings)
+    raw_files = RawFiles.of_videos(videos, root)
+    sample = partial(_sample_video, raw_files=raw_files, settings=settings)
     results = map_videos(
         sample,
         usable,
@@ -77,15 +88,15 @@ def sample_shard(
     rows = []
     for video, found in zip(usable, progress(results, total=len(usable), description="sample frames"), strict=True):
         try:
-            rows += [row for some in found for row in some]
+            rows += [row for some in raw_files.believe(video, found) for row in some]
         except ProbeError as error:  # the worker was ended
             rows.append(_row(video, None, None, error.status, error.message))
     return rows
 
 
-def _sample_video(video: dict, *, root: Path, settings: FramesSettings) -> Iterator[list[dict]]:
+def _sample_video(video: dict, *, raw_files: RawFiles, settings: FramesSettings) -> Iterator[list[dict]]:
     """`frame_rows` for a worker."""
-    yield frame_rows(video, root, settings)
+    yield frame_rows(video, raw_files, settings)
 
 
 def _row(video: dict, index: int | None, pts_seconds: float | None, status: str = OK, message: str = "") -> dict:

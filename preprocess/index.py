@@ -9,9 +9,7 @@ a collection have the same index whatever the times of their files.
 from __future__ import annotations
 
 import argparse
-import contextlib
 import errno
-import hashlib
 import itertools
 from collections import Counter
 from collections.abc import Iterator
@@ -22,6 +20,7 @@ from preprocess.datasets import LAYOUTS
 from preprocess.datasets.downsample import left_out_fakes
 from preprocess.datasets.raw import RawVideo, leads_out
 from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
+from preprocess.running.raw_files import FileState, file_checksum, file_state
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.settings.index import IndexSettings
@@ -39,7 +38,8 @@ _RAW_COLUMNS = (
 )
 _PROBED_COLUMNS = ("codec", "height", "width", "n_frames", "fps", "duration_seconds")
 _MEASURED_COLUMNS = (*_PROBED_COLUMNS, "n_bytes", "checksum", "mask_checksum")
-_CHECKSUM_BYTES = 16
+# How often a file is measured that changes meanwhile.
+_TRIES = 2
 # What the system says of a path that leads to no file: also a loop of links, or a name longer than it can hold.
 _ABSENT = (errno.ENOENT, errno.ENOTDIR, errno.ELOOP, errno.ENAMETOOLONG)
 
@@ -166,7 +166,29 @@ def _one_row(rows: Iterator[dict]) -> dict:
 
 
 def _measure(root: Path, video: RawVideo) -> dict:
-    """The measured columns of a video, its status and its message."""
+    """The measured columns of a video, its status and its message; a file that changes meanwhile is measured anew."""
+    before = _states(root, video)
+    for _ in range(_TRIES):
+        row = _measure_once(root, video)
+        after = _states(root, video)
+        if after == before:
+            return row
+        before = after
+    return _row(UNREADABLE, "it was being written while it was indexed; index again when it is complete")
+
+
+def _states(root: Path, video: RawVideo) -> list[FileState | None]:
+    """States of a video and of its mask video; None for what cannot be reached."""
+    found: list[FileState | None] = []
+    for path in filter(None, (video.path, video.mask_path)):
+        try:
+            found.append(file_state(root / path))
+        except OSError:
+            found.append(None)
+    return found
+
+
+def _measure_once(root: Path, video: RawVideo) -> dict:
     path = root / video.path
     if reason := leads_out(root, video.path):
         return _row(UNREADABLE, reason)
@@ -193,19 +215,14 @@ def _measure(root: Path, video: RawVideo) -> dict:
     )
 
 
-def file_checksum(path: Path) -> str:
-    """BLAKE2b of a file's bytes as 32 hexadecimal digits, as `b2sum --length 128` prints it."""
-    with open(path, "rb") as file:
-        return hashlib.file_digest(file, partial(hashlib.blake2b, digest_size=_CHECKSUM_BYTES)).hexdigest()
-
-
 def _mask_checksum(root: Path, mask_path: str | None) -> str | None:
     """None without a mask video, or with one that cannot be read, of which the stage `masks` tells."""
     if mask_path is None or not (root / mask_path).is_file():
         return None
-    with contextlib.suppress(OSError):
+    try:
         return file_checksum(root / mask_path)
-    return None
+    except OSError:
+        return None
 
 
 def _row(status: str, message: str) -> dict:

@@ -21,6 +21,7 @@ import pyarrow as pa
 
 from preprocess.face.mask_images import cut_mask, difference_mask, hull_mask
 from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, progress, run_command
+from preprocess.running.raw_files import RawFiles
 from preprocess.running.settings import load_settings, settings_json
 from preprocess.running.workers import map_videos
 from preprocess.settings.masks import MasksSettings
@@ -80,7 +81,8 @@ def make_masks(
         The masks of each crop, in the order of the crops.
 
     Raises:
-        UserError: The landmarks are not those of the crops.
+        UserError: The landmarks are not those of the crops; or a mask video is not the one that was indexed, or cannot
+            be reached.
     """
     with CropReader(crops_path) as crops:
         if landmarks["crop_row"].to_pylist() != list(range(len(crops))):
@@ -89,7 +91,8 @@ def make_masks(
                 f"together ({len(landmarks)} and {len(crops)} rows); run detect_landmarks for it again"
             )
         items = list(_by_video(crops, landmark_points(landmarks), {video["video_id"]: video for video in videos}))
-    make = partial(_mask_video, crops_path=crops_path, root=root, settings=settings)
+    raw_files = RawFiles.of_masks(videos, root)
+    make = partial(_mask_video, crops_path=crops_path, raw_files=raw_files, settings=settings)
     results = map_videos(
         make,
         items,
@@ -99,7 +102,7 @@ def make_masks(
     )
     for item, found in zip(items, progress(results, total=len(items), description="make masks"), strict=True):
         try:
-            (masks,) = found
+            (masks,) = raw_files.believe(item.video, found)
         except ProbeError as error:  # the worker was ended; without the mask video nothing can hang
             _warn(item.video, error)
             (masks,) = make(replace(item, video=item.video | {"mask_path": None}))
@@ -133,11 +136,11 @@ def _reader(crops_path: Path) -> CropReader:
 
 
 def _mask_video(
-    item: _VideoCrops, *, crops_path: Path, root: Path, settings: MasksSettings
+    item: _VideoCrops, *, crops_path: Path, raw_files: RawFiles, settings: MasksSettings
 ) -> Iterator[list[CropMasks]]:
     """The masks of all crops of one video at once; runs in a worker."""
     crops = _reader(crops_path)
-    manipulation = _manipulation_masks(crops, item, root, settings)
+    manipulation = _manipulation_masks(crops, item, raw_files, settings)
     yield [
         CropMasks(_hull_of_crop(crops, row, points), *manipulation.get(row, (b"", MaskSource.UNKNOWN)))
         for row, points in zip(item.rows.tolist(), item.landmarks, strict=True)
@@ -152,7 +155,7 @@ def _hull_of_crop(crops: CropReader, row: int, points: np.ndarray) -> bytes:
 
 
 def _manipulation_masks(
-    crops: CropReader, item: _VideoCrops, root: Path, settings: MasksSettings
+    crops: CropReader, item: _VideoCrops, raw_files: RawFiles, settings: MasksSettings
 ) -> dict[int, tuple[bytes, MaskSource]]:
     """Crop row → manipulation mask and its source; rows whose mask is unknown are absent."""
     video = item.video
@@ -163,7 +166,7 @@ def _manipulation_masks(
         return {}
     masks = {}
     if video["mask_path"]:
-        masks = _masks_from_video(crops, kept, video, root, settings)
+        masks = _masks_from_video(crops, kept, video, raw_files, settings)
     for row in kept:
         pair = item.real_rows.get(row)
         if row not in masks and pair is not None and _same_window(crops, row, pair):
@@ -189,7 +192,7 @@ def _same_window(crops: CropReader, row: int, other: int) -> bool:
 
 
 def _masks_from_video(
-    crops: CropReader, rows: list[int], video: dict, root: Path, settings: MasksSettings
+    crops: CropReader, rows: list[int], video: dict, raw_files: RawFiles, settings: MasksSettings
 ) -> dict[int, tuple[bytes, MaskSource]]:
     """Cut the masks of crops from a mask video; frames that it does not hold are left out.
 
@@ -200,11 +203,12 @@ def _masks_from_video(
         by_frame.setdefault(int(crops.frame_index[row]), []).append(row)
     masks = {}
     try:
-        for frame_index, frame in read_frames(root / video["mask_path"], by_frame, grey=True):
-            for row in by_frame[frame_index]:
-                cut = cut_mask(frame, (video["height"], video["width"]), crops.crop_to_frame[row], crops.size[row])
-                mask = (cut >= settings.mask_video_threshold).astype(np.uint8) * 255
-                masks[row] = (encode_mask(mask), MaskSource.MASK_VIDEO)
+        with raw_files.reading(video) as path:
+            for frame_index, frame in read_frames(path, by_frame, grey=True):
+                for row in by_frame[frame_index]:
+                    cut = cut_mask(frame, (video["height"], video["width"]), crops.crop_to_frame[row], crops.size[row])
+                    mask = (cut >= settings.mask_video_threshold).astype(np.uint8) * 255
+                    masks[row] = (encode_mask(mask), MaskSource.MASK_VIDEO)
     except ProbeError as error:
         _warn(video, error)
     return masks

@@ -108,8 +108,9 @@ def index_row():
             "n_frames": 10,
             "fps": 25.0,
             "duration_seconds": 0.4,
-            "n_bytes": 1,
-            "checksum": "0" * 32,
+            # null: a test that alters raw files says what they were
+            "n_bytes": None,
+            "checksum": None,
             "mask_checksum": None,
             "shard": "0000",
             "status": OK,

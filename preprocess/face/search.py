@@ -6,13 +6,13 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cache, partial
 from itertools import chain
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from preprocess.face.appearance import appearance_of, colour_histogram
 from preprocess.running.cli import VIDEO_SECONDS
+from preprocess.running.raw_files import RawFiles
 from preprocess.running.workers import map_videos
 from preprocess.video.decode import frames_of
 
@@ -69,7 +69,7 @@ class _Batch:
 
 def search_videos(
     videos: list[tuple[dict, list[int]]],
-    root: Path,
+    raw_files: RawFiles,
     settings: SearchSettings,
     *,
     device: str,
@@ -83,7 +83,7 @@ def search_videos(
 
     Args:
         videos: Rows of the index, each with the indices of its frames.
-        root: Raw folder of the data set.
+        raw_files: Of the shard.
         settings: What is a face.
         device: `cpu` or `cuda`.
         workers: Videos worked on side by side; the faces do not depend on it.
@@ -91,9 +91,12 @@ def search_videos(
 
     Yields:
         For each video the frames that decode, in order; the iterator raises ProbeError as `map_videos` says.
+
+    Raises:
+        UserError: A file is not the one that was indexed, or cannot be reached.
     """
     if device == "cpu":
-        search = partial(_search_video, root=root, settings=settings)
+        search = partial(_search_video, raw_files=raw_files, settings=settings)
         preload = ("preprocess.face.search", "preprocess.face.detector")
         results = map_videos(
             search,
@@ -103,41 +106,44 @@ def search_videos(
             preload=preload,
             prepare=partial(_detector, settings, "cpu"),
         )
-        for batches in results:
-            yield chain.from_iterable(batches)
+        for (video, _), batches in zip(videos, results, strict=True):
+            yield chain.from_iterable(raw_files.believe(video, batches))
         return
     detector = _detector(settings, device)
-    decode = partial(_batches, root=root, batch_size=settings.batch_size)
+    decode = partial(_batches, raw_files=raw_files, batch_size=settings.batch_size)
     items = [(video, frames, detector.search_size(video["height"], video["width"])) for video, frames in videos]
     decoded = map_videos(
         decode, items, workers=workers, video_seconds=video_seconds, preload=("preprocess.face.search",)
     )
     for (video, _), to_search in zip(videos, decoded, strict=True):
-        yield chain.from_iterable(_search(batch, video, detector) for batch in to_search)
+        yield chain.from_iterable(_search(batch, video, detector) for batch in raw_files.believe(video, to_search))
 
 
 def _search_video(
-    item: tuple[dict, list[int]], *, root: Path, settings: SearchSettings
+    item: tuple[dict, list[int]], *, raw_files: RawFiles, settings: SearchSettings
 ) -> Iterator[list[SearchedFrame]]:
     """The faces of a video, a batch at a time; runs in a worker."""
     video, frame_indices = item
     detector = _detector(settings, "cpu")
     size = detector.search_size(video["height"], video["width"])
-    for batch in _batches((video, frame_indices, size), root=root, batch_size=settings.batch_size):
+    for batch in _batches((video, frame_indices, size), raw_files=raw_files, batch_size=settings.batch_size):
         yield _search(batch, video, detector)
 
 
-def _batches(item: tuple[dict, Iterable[int], tuple[int, int]], *, root: Path, batch_size: int) -> Iterator[_Batch]:
+def _batches(
+    item: tuple[dict, Iterable[int], tuple[int, int]], *, raw_files: RawFiles, batch_size: int
+) -> Iterator[_Batch]:
     """Decoded frames of a video at the size that is searched; runs in a worker."""
     video, frame_indices, size = item
     batch = _Batch([], [], [])
-    for index, frame in frames_of(video, root, frame_indices, size=size):
-        batch.frame_indices.append(index)
-        batch.frames.append(frame)
-        batch.histograms.append(colour_histogram(frame))
-        if len(batch.frames) == batch_size:
-            yield batch
-            batch = _Batch([], [], [])
+    with raw_files.reading(video):
+        for index, frame in frames_of(video, raw_files.root, frame_indices, size=size):
+            batch.frame_indices.append(index)
+            batch.frames.append(frame)
+            batch.histograms.append(colour_histogram(frame))
+            if len(batch.frames) == batch_size:
+                yield batch
+                batch = _Batch([], [], [])
     if batch.frames:
         yield batch
 

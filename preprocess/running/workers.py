@@ -34,7 +34,7 @@ R = TypeVar("R")
 _WAITING_RESULTS = 2
 # A worker that is not up by then never will be: its modules do not import.
 _START_SECONDS = 300.0
-_READY, _RESULT, _LOST, _FAILED, _NO_MEMORY, _DONE = range(6)
+_READY, _RESULT, _LOST, _REFUSED, _FAILED, _NO_MEMORY, _DONE = range(7)
 # Workers are forked from a process without threads, which has imported what the stage needs once for all.
 _context = multiprocessing.get_context("forkserver")
 
@@ -64,7 +64,8 @@ def map_videos(
         the results that came, when the function does, the time is over or the worker crashes.
 
     Raises:
-        UserError: A worker was killed from outside, most often because memory ran out, or it got no memory.
+        UserError: The function raised it: nothing more is made, of any item. Or a worker was killed from outside, most
+            often because memory ran out, or it got no memory.
         RuntimeError: The function failed with something else; the message holds the worker's traceback.
     """
     _context.set_forkserver_preload(["preprocess.running.workers", *preload])
@@ -194,6 +195,8 @@ class _Worker:
                 return
             if kind == _LOST:
                 raise ProbeError(*value)
+            if kind == _REFUSED:
+                raise UserError(value)
             if kind == _NO_MEMORY:
                 raise UserError(f"memory ran out in a worker process ({value}): {OUT_OF_MEMORY}")
             if kind == _FAILED:
@@ -245,6 +248,8 @@ def _serve(pipe: Connection, function: Callable[[T], Iterator[R]], prepare: Call
             pipe.send((_DONE, None))
         except ProbeError as error:
             pipe.send((_LOST, (error.status, error.message)))
+        except UserError as error:
+            pipe.send((_REFUSED, str(error)))
         except BrokenPipeError:
             return
         except Exception as error:  # the parent raises it

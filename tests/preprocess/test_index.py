@@ -8,10 +8,12 @@ from dataclasses import replace
 
 import pytest
 
+import preprocess.index
 from helpers.programs import run_program
 from helpers.tiny_videos import truncate, turn_clockwise, write_video
-from preprocess.index import describe_index, file_checksum, index_videos, main, shard_of
+from preprocess.index import describe_index, index_videos, main, shard_of
 from preprocess.running.cli import UserError
+from preprocess.running.raw_files import file_checksum
 from preprocess.settings.index import IndexSettings
 from preprocess.store import shard_lists
 from preprocess.store.origin import read_origin
@@ -20,6 +22,7 @@ from preprocess.store.shard_lists import main as list_shards
 from preprocess.store.shard_lists import write_shard_lists
 from preprocess.store.tables import read_rows, read_table
 from preprocess.video.outcomes import MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
+from preprocess.video.probe import probe_video
 
 MEASURED = ("codec", "height", "width", "n_frames", "fps", "duration_seconds", "n_bytes", "checksum", "mask_checksum")
 
@@ -159,24 +162,75 @@ def test_a_change_in_the_raw_folder_changes_the_list_of_its_shard_alone(root, tm
     assert changed(replaced, lists()) == {shard}
 
 
-def test_a_replaced_mask_video_changes_the_row_of_its_fake(tmp_path):
+@pytest.fixture
+def tree_with_mask(tmp_path):
+    """A fake and its mask video."""
     for split in ("train", "val", "test"):
         (tmp_path / f"{split}.json").write_text("[]")
     part = tmp_path / "manipulated_sequences/Deepfakes"
     video = write_video(part / "c23/videos/000_003.mp4", n_frames=3)
     mask = part / "masks/videos/000_003.mp4"
     mask.parent.mkdir(parents=True)
+    mask.write_bytes(b"a mask")
+    return tmp_path, video, mask
+
+
+def test_a_replaced_mask_video_changes_the_row_of_its_fake(tree_with_mask):
+    root, video, mask = tree_with_mask
     checksums = []
     for content in (b"one", b"two"):
         mask.write_bytes(content)
-        (row,) = index(tmp_path, layout="faceforensics")
+        (row,) = index(root, layout="faceforensics")
         assert row["checksum"] == file_checksum(video)
         checksums.append(row["mask_checksum"])
     assert checksums == [hashlib.blake2b(content, digest_size=16).hexdigest() for content in (b"one", b"two")]
     shutil.rmtree(mask.parent)
     mask.mkdir(parents=True)
-    (row,) = index(tmp_path, layout="faceforensics")
+    (row,) = index(root, layout="faceforensics")
     assert (row["status"], row["mask_checksum"]) == (OK, None), "the stage masks tells of it"
+
+
+class Growing:
+    """A file to which a writer adds some bytes whenever the probe looks at a video, for the first `times`."""
+
+    def __init__(self, path, times):
+        self.path, self.left = path, times
+
+    def __call__(self, path):
+        info = probe_video(path)
+        if self.left:
+            self.left -= 1
+            with open(self.path, "ab") as file:
+                file.write(b"more")
+            if self.left == 0:
+                os.utime(self.path, (0, 0))
+        return info
+
+
+def index_while_it_grows(root, monkeypatch, growing):
+    monkeypatch.setattr(preprocess.index, "map_videos", lambda probe, taken, **_: map(probe, taken))
+    monkeypatch.setattr(preprocess.index, "probe_video", growing)
+    (row,) = index(root, layout="faceforensics")
+    return row
+
+
+@pytest.mark.parametrize("is_mask", [False, True])
+def test_a_file_that_changes_while_it_is_indexed_is_measured_anew(tree_with_mask, monkeypatch, is_mask):
+    root, *files = tree_with_mask
+    row = index_while_it_grows(root, monkeypatch, Growing(files[is_mask], 1))
+    assert (row["status"], row["n_bytes"]) == (OK, files[0].stat().st_size)
+    assert [row["checksum"], row["mask_checksum"]] == [file_checksum(path) for path in files]
+
+
+@pytest.mark.parametrize("is_mask", [False, True])
+def test_a_file_that_goes_on_changing_while_it_is_indexed_is_not_ok(tree_with_mask, monkeypatch, is_mask):
+    root, *files = tree_with_mask
+    growing = Growing(files[is_mask], 100)
+    row = index_while_it_grows(root, monkeypatch, growing)
+    assert row["status"] == UNREADABLE
+    assert row["message"] == "it was being written while it was indexed; index again when it is complete"
+    assert [row[name] for name in MEASURED] == [None] * 9
+    assert growing.left == 98, "measured twice"
 
 
 def test_the_same_tree_gives_the_same_bytes(root, tmp_path):

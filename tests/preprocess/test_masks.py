@@ -1,5 +1,7 @@
 """The masks file of a shard against masks that are known."""
 
+import os
+import shutil
 from pathlib import Path
 
 import cv2
@@ -14,12 +16,14 @@ from preprocess.crops import CropsSettings, cut_crop
 from preprocess.face.mask_images import hull_mask
 from preprocess.masks import MasksSettings, main, make_masks
 from preprocess.running.cli import UserError
+from preprocess.running.raw_files import file_checksum
 from preprocess.store.blobs import BlobReader
 from preprocess.store.crop_file import Crop, CropReader, write_crops
 from preprocess.store.image_codecs import decode_png
+from preprocess.store.mask_file import MaskSource
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, LANDMARKS
-from preprocess.store.tables import write_table
+from preprocess.store.tables import read_rows, read_table, write_table
 from preprocess.synthetic import FaceTruth
 from preprocess.synthetic.encode import write_video
 from preprocess.video.outcomes import UNDECODED
@@ -134,6 +138,39 @@ def test_same_bytes_for_any_number_of_workers(shard, tmp_path):
         run(shard[0], path, workers)
         contents.append(path.read_bytes())
     assert contents[0] == contents[1]
+
+
+@pytest.mark.parametrize("change", ["as it was", "touched", "replaced", "gone", "never there"])
+def test_a_mask_video_that_is_not_the_one_of_the_index_stops_the_stage(shard, tmp_path, change):
+    folder = shard[0]
+    shutil.copytree(folder / "raw", tmp_path / "raw")
+    mask = tmp_path / "raw/masks/fake.mp4"
+    videos = read_rows(folder / "index.parquet")
+    for video in videos:
+        if video["mask_path"] == "masks/fake.mp4" and change != "never there":
+            video["mask_checksum"] = file_checksum(mask)
+
+    def masks(**options):
+        landmarks, raw = read_table(folder / "landmarks.parquet"), tmp_path / "raw"
+        options |= {"settings": MasksSettings(), "workers": 1}
+        return list(make_masks(folder / "crops.h5", landmarks, videos, raw, **options))
+
+    if change in ("replaced", "touched"):
+        content = bytearray(mask.read_bytes())
+        content[-1] ^= change == "replaced"
+        mask.write_bytes(content)
+        os.utime(mask, (0, 0))
+    elif change != "as it was":
+        mask.unlink()
+    if change in ("replaced", "gone"):
+        how = {"replaced": "has changed", "gone": r"was there .* 1 of 1 such files .*disc mounted"}[change]
+        with pytest.raises(UserError, match=rf"'d': masks/fake\.mp4 {how}.*index_videos_d`"):
+            masks()
+        with pytest.raises(UserError, match=how):  # its worker is ended before it compares anything
+            masks(video_seconds=0)
+    else:
+        n_from_video = sum(made.source == MaskSource.MASK_VIDEO for made in masks())
+        assert n_from_video == N_FRAMES + (0 if change == "never there" else N_MASK_FRAMES)
 
 
 def test_landmarks_of_other_crops_are_refused(shard):

@@ -349,3 +349,21 @@ def test_a_removed_video_runs_its_shard_and_what_reads_it(altered):
     assert len(sampled) > 10
     assert removed["video_id"] not in sampled
     assert planned(altered, *targets) == set()
+
+
+@promise("the same without `snakemake index`", "the disc of a raw folder, which was away, mounted again")
+def test_a_raw_folder_that_is_away_stops_what_reads_it_until_it_is_back(altered):
+    raw, frames = altered / "data/raw/celebdf", f"data/frames/celebdf/{SHARDS[0]}.parquet"
+    plan, before = planned(altered, *RESULTS), (altered / frames).read_bytes()
+    raw.rename(raw.with_name("unmounted"))
+    try:
+        assert planned(altered, *RESULTS) == plan
+        (altered / frames).unlink()
+        done = start_snakemake(altered, frames)
+        assert done.returncode != 0
+        assert "data set 'celebdf': its root 'data/raw/celebdf' cannot be reached" in done.stdout
+        assert not (altered / frames).exists()
+    finally:
+        raw.with_name("unmounted").rename(raw)
+    snakemake(altered, frames)
+    assert (altered / frames).read_bytes() == before

@@ -3,6 +3,7 @@ import pytest
 
 from helpers.grey_videos import write_video
 from preprocess.face.search import SearchSettings, search_videos
+from preprocess.running.raw_files import RawFiles
 from preprocess.synthetic import render_portrait
 from preprocess.video.outcomes import UNREADABLE
 from preprocess.video.probe import ProbeError
@@ -23,7 +24,8 @@ def folder(tmp_path_factory):
 
 def search(folder, names, index_row, device="cpu", workers=2):
     videos = [(index_row(f"d/real/c/{name}", name, height=270, width=360), [0, 2, 4]) for name in names]
-    return search_videos(videos, folder, SETTINGS, device=device, workers=workers)
+    raw_files = RawFiles.of_videos([video for video, _ in videos], folder)
+    return search_videos(videos, raw_files, SETTINGS, device=device, workers=workers)
 
 
 def as_lists(searched):

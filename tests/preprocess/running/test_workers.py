@@ -22,6 +22,8 @@ def misbehave(what):
             time.sleep(1000)
         case "lost":
             raise ProbeError(NO_FRAMES, "it holds none")
+        case "refused":
+            raise UserError("is the disc mounted?")
         case "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
         case "killed":
@@ -95,6 +97,11 @@ def test_an_error_keeps_its_status_and_message():
 def test_a_worker_killed_from_outside_stops_the_stage_and_is_no_fault_of_the_video():
     with pytest.raises(UserError, match=r"signal 9.*memory"):
         list(outcomes(["killed", "nothing"]))
+
+
+def test_what_the_user_is_to_mend_stops_the_stage_in_its_own_words():
+    with pytest.raises(UserError, match=r"^is the disc mounted\?$"):
+        list(outcomes(["refused", "nothing"]))
 
 
 def test_a_bug_is_raised_with_its_traceback():
