@@ -143,6 +143,7 @@ def test_only_the_groups_that_lost_most_are_told(tmp_path):
     assert next(line for line in lines if "train:" in line) == "  m00, train: 15 of 15 lost"
     assert sum("train:" in line for line in lines) == 12
     assert "  and 2 more methods and splits" in lines
+    assert "more methods" not in refusal([], tmp_path, last=last[: sum(range(4, 16))])
 
 
 def write_last(path, rows=LAST, *, settings="{}", schema=INDEX, dataset="d", also=None):
