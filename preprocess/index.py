@@ -223,13 +223,18 @@ def main() -> None:
     parser.add_argument("--root", required=True, type=Path, help="folder of the raw collection, as published")
     parser.add_argument("--n-shards", required=True, type=int, help="shards to spread the videos over")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(IndexSettings())}")
-    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write, with every video")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        help="Parquet file to write, with every video; <name>.last.parquet beside it is a copy to compare with",
+    )
     parser.add_argument(
         "--max-lost-share",
         type=float,
         default=MAX_LOST_SHARE,
-        help="share of the usable videos of the last index, the one in --output, that may be lost before nothing is "
-        "written (default: %(default)g)",
+        help="share of the usable videos of the last index, in --output or its copy, that may be lost before nothing "
+        "is written (default: %(default)g)",
     )
     parser.add_argument(
         "--accept-smaller",
@@ -252,7 +257,9 @@ def main() -> None:
     for line in describe_index(rows):
         log.info("index %s: %s", args.dataset, line)
     check_usable(args.dataset, rows)
-    last = read_last_index(args.output, args.dataset, args.layout, settings)
+    copy = args.output.with_suffix(".last.parquet")
+    last_index = args.output if args.output.exists() else copy
+    last = read_last_index(last_index, args.dataset, args.layout, settings)
     check_shrunk(
         args.dataset,
         args.root,
@@ -262,7 +269,9 @@ def main() -> None:
         accept_smaller=args.accept_smaller,
     )
     origin = Origin(args.dataset, "index", settings_json(settings), versions.INDEX)
-    write_table(args.output, rows, INDEX, origin, {LAYOUT_KEY: args.layout})
+    # Snakemake removes an output before its job begins, and after one that failed
+    for path in (args.output, copy):
+        write_table(path, rows, INDEX, origin, {LAYOUT_KEY: args.layout})
 
 
 if __name__ == "__main__":

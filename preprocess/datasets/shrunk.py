@@ -101,7 +101,8 @@ def check_shrunk(
         told.append(f"  {row['video_id']}: " + (f"{now['status']} ({now['message']})" if now else "no longer found"))
     told += _missing_folders(root, lost)
     raise UserError(
-        "\n".join(told) + f"\nNothing was written, the last index stays. Is the disc mounted, is the root "
+        "\n".join(told)
+        + f"\nNothing was written, and what was made of the last index stays. Is the disc mounted, is the root "
         f"({str(root)!r}) right? Then mend it and run the same command again. If the collection is meant to be "
         f"smaller, say so with datasets.{dataset}.accept_smaller: {n_usable} in config.yaml, which accepts that many "
         "usable videos or more, and run the same command again; the key itself makes nothing run again"

@@ -12,8 +12,7 @@ for dataset in DATASETS:
             if "synthetic" in config["datasets"][dataset]
             else [],
         output:
-            # a scan compares with the last table, and a refused one leaves it
-            update(f"data/index/{dataset}.parquet"),
+            f"data/index/{dataset}.parquet",
         log:
             f"logs/index/{dataset}.log",
         benchmark:
