@@ -3,7 +3,8 @@
 Every video becomes a row, also one that is missing or cannot be opened: its status and message say so, and its
 measured columns are null. A video's shard is a hash of its source group, so that a real video and every fake
 made from it share a shard. A checksum of the file's bytes tells a replaced video from the one before, and copies of
-a collection have the same index whatever the times of their files.
+a collection have the same index whatever the times of their files. A collection that shrank since its last index
+leaves that one as it is, until someone says that it is right.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ from pathlib import Path
 from preprocess.datasets import LAYOUTS
 from preprocess.datasets.downsample import left_out_fakes
 from preprocess.datasets.raw import RawVideo, leads_out
+from preprocess.datasets.shrunk import LAYOUT_KEY, check_shrunk, read_last_index
 from preprocess.running.cli import VIDEO_SECONDS, UserError, add_worker_arguments, log, progress, run_command
 from preprocess.running.raw_files import FileState, file_checksum, file_state
 from preprocess.running.settings import load_settings, settings_json
@@ -28,6 +30,7 @@ from preprocess.store import versions
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import INDEX, describe_statuses
 from preprocess.store.shards import shard_name, stable_hash
+from preprocess.store.stages import MAX_LOST_SHARE
 from preprocess.store.tables import write_table
 from preprocess.video.outcomes import MISSING, OK, UNLABELLED, UNREADABLE, UNUSED
 from preprocess.video.probe import ProbeError, probe_image, probe_video
@@ -237,7 +240,25 @@ def main() -> None:
     parser.add_argument("--root", required=True, type=Path, help="folder of the raw collection, as published")
     parser.add_argument("--n-shards", required=True, type=int, help="shards to spread the videos over")
     parser.add_argument("--settings", default="{}", help=f"JSON; defaults: {settings_json(IndexSettings())}")
-    parser.add_argument("--output", required=True, type=Path, help="Parquet file to write, with every video")
+    parser.add_argument(
+        "--output",
+        required=True,
+        type=Path,
+        help="Parquet file to write, with every video; <name>.last.parquet beside it is a copy to compare with",
+    )
+    parser.add_argument(
+        "--max-lost-share",
+        type=float,
+        default=MAX_LOST_SHARE,
+        help="share of the usable videos of the last index, in --output or its copy, that may be lost before nothing "
+        "is written (default: %(default)g)",
+    )
+    parser.add_argument(
+        "--accept-smaller",
+        type=int,
+        default=0,
+        help="number of usable videos that the collection may have shrunk to (default: no loss beyond the share)",
+    )
     add_worker_arguments(parser)
     args = parser.parse_args()
     settings = load_settings(IndexSettings, args.settings)
@@ -253,8 +274,21 @@ def main() -> None:
     for line in describe_index(rows):
         log.info("index %s: %s", args.dataset, line)
     check_usable(args.dataset, rows)
+    copy = args.output.with_suffix(".last.parquet")
+    last_index = args.output if args.output.exists() else copy
+    last = read_last_index(last_index, args.dataset, args.layout, settings)
+    check_shrunk(
+        args.dataset,
+        args.root,
+        last,
+        rows,
+        max_lost_share=args.max_lost_share,
+        accept_smaller=args.accept_smaller,
+    )
     origin = Origin(args.dataset, "index", settings_json(settings), versions.INDEX)
-    write_table(args.output, rows, INDEX, origin)
+    # Snakemake removes an output before its job begins, and after one that failed
+    for path in (args.output, copy):
+        write_table(path, rows, INDEX, origin, {LAYOUT_KEY: args.layout})
 
 
 if __name__ == "__main__":

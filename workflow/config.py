@@ -52,8 +52,8 @@ def resolve(config: dict) -> dict[str, dict]:
 
     Returns:
         For each data set: `layout`, `root`, `n_shards`, `shards` (names), `predictor`, `predictor_input` (a list
-        of the file, if there is one), `max_lost_share` and, for `index`, `synthetic` and each stage of the store, the
-        resolved settings as sorted JSON.
+        of the file, if there is one), `max_lost_share`, `accept_smaller` (0: none) and, for `index`, `synthetic`
+        and each stage of the store, the resolved settings as sorted JSON.
     """
     resolved = {}
     for name, dataset in config["datasets"].items():
@@ -71,6 +71,7 @@ def resolve(config: dict) -> dict[str, dict]:
             "predictor": predictor,
             "predictor_input": [] if predictor == NO_PREDICTOR else [predictor],
             "max_lost_share": dataset.get("max_lost_share", config.get("max_lost_share", MAX_LOST_SHARE)),
+            "accept_smaller": dataset.get("accept_smaller", 0),
             "index": settings_json(IndexSettings.defaults() | dataset.get("index", {})),
             "synthetic": settings_json(SyntheticSettings.defaults() | dataset.get("synthetic", {})),
             **{stage: settings_json(settings) for stage, settings in stages.items()},

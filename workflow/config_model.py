@@ -103,6 +103,12 @@ class Dataset(StageBlocks):
     layout: Layout = Field(description="how the collection lies on disk, as its owners publish it")
     root: str = Field(min_length=1, description="raw folder, only read")
     n_shards: int = Field(ge=1, le=9999, description="files per stage; about one for 300 videos")
+    accept_smaller: int = Field(
+        default_factory=_not_given,
+        ge=1,
+        description="number of usable videos that the collection may have shrunk to; else a new index that lost more "
+        "than max_lost_share, or all of a label, method or split, stops",
+    )
     index: IndexSettings = _block(IndexSettings)
     synthetic: SyntheticSettings = _block(SyntheticSettings)
 

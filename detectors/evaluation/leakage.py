@@ -104,6 +104,8 @@ def _shared(tested: pd.DataFrame, seen: pd.DataFrame) -> pd.DataFrame:
 def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, full_list: Path) -> None:
     """Stop when test videos share something with the training set that the experiment does not allow.
 
+    The table of the last check that passed, and the detectors trained since, stay as they are.
+
     Args:
         leaks: As `find_leaks` gives it.
         allowed: Those of `KINDS` that the experiment knows of.
@@ -138,7 +140,8 @@ def check_leaks(leaks: pd.DataFrame, allowed: Iterable[str], experiment: str, fu
         "\n".join([f"experiment {experiment!r} would be tested on what it is trained on:", *told])
         + f"\nAll of them are listed in {full_list}. Train or test on other data sets (experiments.{experiment}), or "
         "take other videos of them (index.methods, index.splits). Where a published protocol has it so, say that you "
-        f"know: experiments.{experiment}.allow_leakage: [{kinds}]; the evaluation then counts them as n_videos_leaked"
+        f"know: experiments.{experiment}.allow_leakage: [{kinds}]; the evaluation then counts them as n_videos_leaked. "
+        "Detectors that are trained stay as they are meanwhile, and allow_leakage makes no training run again"
     )
 
 

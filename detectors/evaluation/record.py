@@ -17,6 +17,7 @@ from preprocess.store.atomic import atomic_path
 from preprocess.store.checksum import file_sha256
 from preprocess.store.origin import read_origin
 from preprocess.store.stages import SHARD_STAGES
+from preprocess.store.tables import read_table
 
 # What decides a number somewhere on the way from a video to the evaluation.
 _LIBRARIES = (
@@ -36,11 +37,11 @@ def write_record(
 ) -> None:
     """Write the record of an experiment.
 
-    It holds, of every data set, the settings and version that each stage's files say they were made with, and the
-    fingerprint of its ledger, which tells of every video; `trainings`, what each training wrote of itself (settings,
-    fingerprints of the samples, libraries, device, counts, the best epoch); the settings of the evaluation; and
-    `evaluation`, the rows of `eval.csv`. Nothing in it changes when the same is made again on the same machine: how
-    long trainings took stands in their own summaries.
+    It holds, of every data set, the settings and version that each stage's files say they were made with, the number
+    of shards that its videos lie in, and the fingerprint of its ledger, which tells of every video; `trainings`, what
+    each training wrote of itself (settings, fingerprints of the samples, libraries, device, counts, the best epoch);
+    the settings of the evaluation; and `evaluation`, the rows of `eval.csv`. Nothing in it changes when the same is
+    made again on the same machine: how long trainings took stands in their own summaries.
 
     Args:
         path: JSON file to write.
@@ -51,7 +52,7 @@ def write_record(
         table: The evaluation.
 
     Raises:
-        UserError: A summary cannot be read.
+        UserError: A summary or a ledger cannot be read.
     """
     record = {
         "experiment": experiment,
@@ -70,15 +71,17 @@ def write_record(
 def _dataset(ledger: Path) -> dict:
     dataset, data = ledger.name.removesuffix(".ledger.parquet"), ledger.parent.parent
     facts: dict = {"ledger_sha256": file_sha256(ledger)}
-    for stage in SHARD_STAGES:
-        files = sorted((data / stage / dataset).glob("[0-9][0-9][0-9][0-9].*"))
+    # files of other shards may lie about, of another n_shards
+    shards = sorted(set(read_table(ledger, ["shard"])["shard"].to_pylist()))
+    for name, stage in SHARD_STAGES.items():
+        files = [file for shard in shards if (file := data / stage.shard_file(dataset, shard)).exists()]
         if files:
             # all shards of a data set are made with the same settings
             origin = read_origin(files[0])
-            facts[stage] = {
+            facts[name] = {
                 "version": origin.version,
                 "settings": json.loads(origin.settings),
-                "n_shards": len({file.stem for file in files}),
+                "n_shards": len(shards),
             }
     return facts
 

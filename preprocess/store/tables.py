@@ -5,6 +5,7 @@ They are readable with plain pyarrow.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 
@@ -17,13 +18,27 @@ from preprocess.store.atomic import atomic_path
 from preprocess.store.origin import Origin
 
 
-def write_table(path: str | Path, table: pa.Table | list[dict], schema: pa.Schema, origin: Origin) -> None:
-    """Write a table, or a list of rows, as Parquet with exactly the columns of `schema`."""
+def write_table(
+    path: str | Path,
+    table: pa.Table | list[dict],
+    schema: pa.Schema,
+    origin: Origin,
+    also: Mapping[str, str] | None = None,
+) -> None:
+    """Write a table, or a list of rows, as Parquet with exactly the columns of `schema`.
+
+    Args:
+        path: File to write.
+        table: What it holds.
+        schema: Its columns.
+        origin: What made it.
+        also: What else its metadata says, by a key that is none of the origin's.
+    """
     if isinstance(table, list):
         table = pa.Table.from_pylist(table, schema=schema)
     else:
         table = table.select(schema.names).cast(schema)
-    metadata = {key: str(value) for key, value in asdict(origin).items()}
+    metadata = {key: str(value) for key, value in asdict(origin).items()} | dict(also or {})
     table = table.replace_schema_metadata(metadata)
     with atomic_path(path) as temporary:
         # pages carry checksums of their own, which every reading verifies

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 from helpers.finished_run import (
     can_mount,
@@ -258,7 +259,16 @@ def test_a_shard_whose_videos_are_all_broken_stops_the_run_until_the_setting_all
     broken = {video["path"] for video in index if video["shard"] == "0001"}
     for path in broken:
         (raw / path).write_bytes(b"no video")
-    assert start_snakemake(run, "index").returncode == 0
+    n_left = len(index) - len(broken)
+    shrank = start_snakemake(run, "index")
+    assert shrank.returncode == 1
+    assert f"accept_smaller: {n_left} in config.yaml" in shrank.stdout
+    config = run / "config.yaml"
+    of_all = yaml.safe_load(config.read_text())
+    of_all["datasets"]["c"]["accept_smaller"] = n_left
+    config.write_text(yaml.safe_dump(of_all))
+    accepted = start_snakemake(run, "index")
+    assert accepted.returncode == 0, accepted.stdout[-3000:]
 
     stopped = start_snakemake(run, "data/samples/c.parquet")
     assert stopped.returncode == 1

@@ -125,10 +125,10 @@ def test_comments_and_the_order_of_keys_run_nothing(plan):
     assert plan(f"# a comment\n{text}") == set()
 
 
-@promise("cores, threads, memory, time limits, `video_seconds`, `max_lost_share`, `LOG_LEVEL`")
+@promise("cores, threads, memory, time limits, `video_seconds`, `max_lost_share`, `accept_smaller`, `LOG_LEVEL`")
 def test_threads_memory_and_time_limits_run_nothing(plan, monkeypatch):
     monkeypatch.setenv("LOG_LEVEL", "DEBUG")
-    config = SMALL_CONFIG | {"video_seconds": 7, "max_lost_share": 0.5}
+    config = changed("datasets", "ff", "accept_smaller", to=3) | {"video_seconds": 7, "max_lost_share": 0.5}
     options = ["--cores", "3", "--set-threads", "crop_faces=2", "train_detector=1"]
     options += ["--set-resources", "track_faces:mem_mb=100", "train_detector:runtime=5", "--default-resources", "gpu=0"]
     assert plan(config, *options) == set()

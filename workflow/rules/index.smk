@@ -24,6 +24,9 @@ for dataset in DATASETS:
             mem_mb=scaled_by_attempt(4000),
             runtime=scaled_by_attempt(480),
             video_seconds=VIDEO_SECONDS,
+            # not parameters: other values rerun nothing; text, since numbers are rounded
+            max_lost_share=str(DATASETS[dataset]["max_lost_share"]),
+            accept_smaller=DATASETS[dataset]["accept_smaller"],
         params:
             **index_params(dataset),
         message:
@@ -31,7 +34,8 @@ for dataset in DATASETS:
         shell:
             "python -m preprocess.index --dataset {params.dataset} --layout {params.layout} --root {params.root:q}"
             " --n-shards {params.n_shards} --settings {params.index:q} --output {output}"
-            " --workers {threads} --video-seconds {resources.video_seconds} 2> {log}"
+            " --workers {threads} --video-seconds {resources.video_seconds}"
+            " --max-lost-share {resources.max_lost_share} --accept-smaller {resources.accept_smaller} 2> {log}"
 
     rule:
         name:

@@ -170,6 +170,18 @@ def test_the_command_writes_what_is_allowed_and_refuses_the_rest(tmp_path):
     assert not (tmp_path / "leakage.refused.csv").exists()
 
 
+def test_a_refused_check_leaves_the_last_table_and_says_that_nothing_is_trained_again(tmp_path):
+    run_leakage(tmp_path, "--allow", "identity")
+    table = tmp_path / "leakage.csv"
+    before = table.read_bytes(), table.stat().st_mtime_ns, table.stat().st_ino
+    with pytest.raises(
+        UserError, match=r"Detectors that are trained stay .* allow_leakage makes no training run again"
+    ):
+        run_leakage(tmp_path, "--allow")
+    assert (table.read_bytes(), table.stat().st_mtime_ns, table.stat().st_ino) == before
+    assert {path.name for path in tmp_path.iterdir()} == {"index", "leakage.csv", "leakage.refused.csv"}
+
+
 def test_no_leaks_are_an_empty_table(tmp_path):
     write_csv(tmp_path / "leakage.csv", find_leaks(pd.DataFrame([video("mine", "a", "test")]), LAYOUTS, [], []))
     assert read_leaked(tmp_path / "leakage.csv") == {}

@@ -14,15 +14,20 @@ from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
 from preprocess.store import versions
 from preprocess.store.checksum import file_sha256
+from preprocess.store.crop_file import write_crops
 from preprocess.store.origin import Origin
 from preprocess.store.schemas import LEDGER
 from preprocess.store.tables import write_table
 
 
 def write(folder, summaries):
-    samples, _ = make_store(folder, "tiny")
+    samples, crops = make_store(folder, "tiny")
     ledger = samples.with_name("tiny.ledger.parquet")
-    write_table(ledger, LEDGER.empty_table(), LEDGER, Origin("tiny", "samples", "{}", 1))
+    rows = [dict.fromkeys(LEDGER.names) | {"video_id": str(video), "shard": f"{video % 2:04d}"} for video in range(5)]
+    write_table(ledger, rows, LEDGER, Origin("tiny", "samples", "{}", 1))
+    # left by an index of three shards
+    write_crops(crops / "tiny/0002.h5", [], Origin("tiny", "crops", '{"margin": 9}', 7, "0002"))
+    write_crops(folder / "masks/tiny/0002.h5", [], Origin("tiny", "masks", "{}", 7, "0002"))
     write_record(
         folder / "record.json",
         experiment="exp",
@@ -44,6 +49,7 @@ def test_it_holds_settings_fingerprints_versions_and_figures(tmp_path):
     tiny = record["datasets"]["tiny"]
     assert tiny["ledger_sha256"] == file_sha256(ledger)
     assert tiny["crops"] == {"version": 1, "settings": {}, "n_shards": 2}
+    assert set(tiny) == {"ledger_sha256", "crops"}, "of masks only a shard lies about that no video is in"
     assert record["trainings"] == [{"seed": 3, "settings": {"epochs": 5}, "best": {"epoch": 4}}]
     assert record["evaluate"]["n_bootstrap"] == 7
     assert record["evaluation"] == [{"dataset": "tiny", "video_auc": 0.75, "video_ap": None}]
