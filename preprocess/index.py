@@ -244,13 +244,13 @@ def main() -> None:
         "--output",
         required=True,
         type=Path,
-        help="Parquet file to write, with every video; <name>.last.parquet beside it is a copy to compare with",
+        help="Parquet file to write, with every video; the collection is compared with what it holds before",
     )
     parser.add_argument(
         "--max-lost-share",
         type=float,
         default=MAX_LOST_SHARE,
-        help="share of the usable videos of the last index, in --output or its copy, that may be lost before nothing "
+        help="share of the usable videos of the last index that may be lost before nothing "
         "is written (default: %(default)g)",
     )
     parser.add_argument(
@@ -274,9 +274,7 @@ def main() -> None:
     for line in describe_index(rows):
         log.info("index %s: %s", args.dataset, line)
     check_usable(args.dataset, rows)
-    copy = args.output.with_suffix(".last.parquet")
-    last_index = args.output if args.output.exists() else copy
-    last = read_last_index(last_index, args.dataset, args.layout, settings)
+    last = read_last_index(args.output, args.dataset, args.layout, settings)
     check_shrunk(
         args.dataset,
         args.root,
@@ -286,9 +284,7 @@ def main() -> None:
         accept_smaller=args.accept_smaller,
     )
     origin = Origin(args.dataset, "index", settings_json(settings), versions.INDEX)
-    # Snakemake removes an output before its job begins, and after one that failed
-    for path in (args.output, copy):
-        write_table(path, rows, INDEX, origin, {LAYOUT_KEY: args.layout})
+    write_table(args.output, rows, INDEX, origin, {LAYOUT_KEY: args.layout})
 
 
 if __name__ == "__main__":

@@ -67,7 +67,8 @@ else:
             ("index", "parquet"), ("frames", "parquet"), ("faces", "parquet"), ("crops", "h5"),
             ("landmarks", "parquet"), ("masks", "h5"))]
     if stage == "leakage":
-        read = sorted(f"data/index/{{dataset}}/{{shard:04}}.parquet" for dataset, of in json.loads(one["datasets"]).items()
+        sets = json.loads(one["datasets"]).items()
+        read = sorted(f"data/index/{{dataset}}/{{shard:04}}.parquet" for dataset, of in sets
                       for shard in range(of["n_shards"]))
     read = sorted(set(read) - set(outputs))
     text = digest(*parts, *(path + digest(content(path)) for path in read))
