@@ -8,6 +8,19 @@ from preprocess.store.origin import Origin
 ORIGIN = Origin("ff", "frames", '{"n_frames": 8}', 3, "0001")
 
 
+def test_less_than_a_mebibyte_of_blobs_waits_in_memory(tmp_path):
+    half = 1 << 19
+    with create_h5(tmp_path / "file.h5", ORIGIN) as file:
+        writer = file.create_blobs("images")
+        waiting = []
+        for number in range(1, 6):
+            writer.append(bytes(half))
+            waiting.append(number * half - len(file["images/encoded"]))
+        writer.close()
+        assert len(file["images/encoded"]) == 5 * half
+    assert max(waiting) < 1 << 20
+
+
 def test_blobs_of_any_size_come_back(tmp_path):
     rng = np.random.default_rng(0)
     items = [rng.bytes(size) for size in (10, 0, 3_000_000, 1, 0)]
