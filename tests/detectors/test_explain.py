@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 
 from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
-from detectors.explain import Faces, explain, heat_over, show_location
+from detectors.explain import Faces, explain, heat_over, show_gradcam, show_location
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.ucf import Ucf, UcfSettings
 from detectors.figures.examples import FAKE, REAL, TestSet, most_confident, named, read_test_set
@@ -147,6 +148,20 @@ def test_heat_is_drawn_where_it_is_and_leaves_the_rest():
     assert (drawn[10:] == image[10:]).all()
     assert (drawn[3, 3] != image[3, 3]).any()
     assert (drawn[2, 2] == 255).all(), "the outline"
+
+
+def test_what_speaks_for_real_is_what_speaks_against_fake(store, ucf, tested, monkeypatch):
+    (example,) = named([tested], [tested.sample_ids[0]], 0.5)
+    layer, faces = ucf.find_cam_layer(), Faces(tested, store, ucf)
+
+    def heat_where_called(called):
+        return show_gradcam(ucf, layer, "cpu", faces, replace(example, called=called))[1]
+
+    for_fake, for_real = heat_where_called(FAKE), heat_where_called(REAL)
+    assert not np.array_equal(for_fake, for_real)
+    evidence = ucf.evidence
+    monkeypatch.setattr(ucf, "evidence", lambda images: -evidence(images))
+    assert np.array_equal(heat_where_called(FAKE), for_real)
 
 
 class LowerHalf(Detector):
