@@ -229,6 +229,8 @@ def lose_videos(store):
         r3={"label": 0, "split": "train", "status": "no_face"},
         left_out={"label": 1, "status": "unused", "message": "left out by downsample_fakes"},
         unknown={"label": None},
+        elsewhere={"label": None, "split": "train"},
+        elsewhere_too={"label": None, "split": "train"},
     )
 
 
@@ -245,6 +247,12 @@ def test_missing_videos_are_counted_and_listed(store):
     assert missing["status"].tolist() == ["ok", "no_face"]
     assert missing["message"][0].startswith("3 face crops are in the store")
     assert missing["message"][1] == "no face in 3 frames"
+
+
+def test_videos_without_a_label_are_told_of_where_they_are_of_the_split(store, caplog):
+    lose_videos(store)
+    store.evaluate()
+    assert "data set ff: 1 videos of split test have no label and are left out" in caplog.text
 
 
 def test_missing_videos_are_scored_at_the_video_level(store):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import cv2
@@ -12,7 +13,7 @@ import torch
 
 from detectors.data.crop_window import CropWindow
 from detectors.data.samples import Samples
-from detectors.explain import Faces, explain, heat_over, show_location
+from detectors.explain import Faces, explain, heat_over, show_gradcam, show_location
 from detectors.families.classifier import Classifier, ClassifierSettings
 from detectors.families.ucf import Ucf, UcfSettings
 from detectors.figures.examples import FAKE, REAL, TestSet, most_confident, named, read_test_set
@@ -147,6 +148,37 @@ def test_heat_is_drawn_where_it_is_and_leaves_the_rest():
     assert (drawn[10:] == image[10:]).all()
     assert (drawn[3, 3] != image[3, 3]).any()
     assert (drawn[2, 2] == 255).all(), "the outline"
+
+
+class Brightness(Detector):
+    """Takes bright faces for fake; nothing speaks for real."""
+
+    def __init__(self):
+        super().__init__(ClassifierSettings(**SMALL), ["real", "x"])
+        self.maps = torch.nn.AvgPool2d(2)
+
+    def fit(self, training):
+        raise NotImplementedError
+
+    def score(self, images):
+        return torch.sigmoid(self.evidence(images))
+
+    def evidence(self, images):
+        return self.maps(images.float()).mean(dim=(1, 2, 3))
+
+
+def test_heat_is_what_speaks_for_the_verdict(store, tested):
+    detector = Brightness()
+    (example,) = named([tested], [tested.sample_ids[0]], 0.5)
+    faces = Faces(tested, store, detector)
+    shown = {
+        called: show_gradcam(detector, detector.maps, "cpu", faces, replace(example, called=called))
+        for called in (FAKE, REAL)
+    }
+    crop, heat = shown[FAKE]
+    assert (crop != heat).any()
+    crop, heat = shown[REAL]
+    assert np.array_equal(crop, heat)
 
 
 class LowerHalf(Detector):

@@ -1,8 +1,10 @@
+import csv
+
 import numpy as np
 import pytest
 
 from preprocess.running.cli import UserError
-from preprocess.samples import ShardFiles, collect_dataset, describe_ledger
+from preprocess.samples import ShardFiles, check_lost, collect_dataset, describe_ledger
 from preprocess.store.crop_file import Crop, write_crops
 from preprocess.store.image_codecs import encode_crop
 from preprocess.store.mask_file import CropMasks, MaskSource, write_masks
@@ -137,3 +139,25 @@ def test_files_of_different_runs_are_refused(store):
     write_table(files.landmarks, [], LANDMARKS, ORIGIN)
     with pytest.raises(UserError, match=r"landmarks.*0 rows"):
         collect_dataset(store, "d", 1)
+
+
+def test_more_lost_videos_than_allowed_stop_with_the_first_of_each_reason(tmp_path):
+    statuses = [OK, NO_FACE, NO_FACE, UNREADABLE, PARTIAL, NO_FRAMES, UNDECODED, OK, UNUSED, UNUSED]
+    ledger = [
+        {"dataset": "d", "video_id": f"v{row}", "path": f"{row}.mp4", "stage": "faces", "status": of, "message": "why"}
+        for row, of in enumerate(statuses)
+    ]
+    lost_list = tmp_path / "lost.csv"
+    # five of the eight that were asked for
+    check_lost(ledger, 5 / 8, lost_list)
+    assert not lost_list.exists()
+    with pytest.raises(UserError) as stopped:
+        check_lost(ledger, 0.5, lost_list)
+    message = stopped.value.args[0]
+    assert message.startswith("data set 'd': 5 of 8 videos are lost (62.5%), more than max_lost_share (0.5) allows: ")
+    assert "2 no_face" in message
+    examples = [line.strip() for line in message.splitlines()[1:4]]
+    assert examples == ["v1: no_face (why)", "v3: unreadable (why)", "v5: no_frames (why)"]
+    assert message.splitlines()[4].startswith(f"All of them are listed in {lost_list}.")
+    with lost_list.open() as file:
+        assert [row["video_id"] for row in csv.DictReader(file)] == ["v1", "v2", "v3", "v5", "v6"]

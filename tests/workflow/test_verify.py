@@ -212,6 +212,12 @@ def test_what_has_not_been_made_yet_is_no_mistake(run):
     for name in ("samples/c.parquet", "samples/c.ledger.parquet", "masks/c/0001.h5", "landmarks/c/0001.parquet"):
         (run / "data" / name).unlink()
     assert verify() == {}
+    # of a shard that has come no further than its frames, their source
+    for name in ("faces/c/0001.parquet", "crops/c/0001.h5", "index/c/0001.parquet"):
+        (run / "data" / name).unlink()
+    (finding,) = verify_all().findings
+    assert (finding.file, finding.problem) == ("data/index/c/0001.parquet", MISSING)
+    assert finding.message == "is absent, though data/frames/c/0001.parquet was made from it"
     shutil.rmtree(run / "data")
     checked = verify_all()
     assert (checked.findings, checked.notes) == ([], ["c: nothing has been made yet"])

@@ -121,6 +121,15 @@ def test_what_lies_outside_the_frame_stays_black_and_does_not_bleed_in(store, na
     assert abs(edge.mean() - middle.mean()) < 4
 
 
+def test_what_is_seen_of_a_frame_is_one_pixel_where_it_is_thinner(store):
+    """10 x 10 px, stored at half the size; of its 20 px, 9 and 10 lie beyond the edges on either side."""
+    image, box = np.full((10, 10, 3), 200, np.uint8), np.array([4.0, 4.0, 6.0, 6.0])
+    transform = np.array([[2.0, 0, 0], [0, 2.0, 0]])
+    crop = OneCrop(StoredCrops(*store), image, box, transform, padding_px=(9, 9, 10, 10))
+    distorted = DistortedCrops(crop, "contrast", 5, 0).read(0)[0]
+    assert np.argwhere(distorted.any(axis=2)).tolist() == [[5, 5]]
+
+
 def moving_frames(n_frames: int, sizes: list[tuple[int, int]]) -> list[np.ndarray]:
     rng = np.random.default_rng(0)
     scene = cv2.resize(rng.integers(0, 256, (24, 24, 3), np.uint8), (160, 160), interpolation=cv2.INTER_CUBIC)

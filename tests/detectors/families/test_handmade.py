@@ -24,8 +24,9 @@ from detectors.families.handmade.dct import (
 from detectors.families.handmade.detector import UNKNOWN_SCORE, draw_balanced
 from detectors.families.handmade.ela import Ela, ElaCnn, ElaCnnSettings, ElaSettings, error_levels
 from detectors.families.handmade.shallow import CLASSIFIERS
-from detectors.families.handmade.sift import Sift, keypoint_descriptors
+from detectors.families.handmade.sift import Sift, SiftSettings, keypoint_descriptors
 from detectors.families.registry import load_detector
+from detectors.interface.detector import Training
 from helpers.short_run import frame_auc, in_domain_video_aucs, predict_on_cpu, train_on_cpu
 from helpers.tiny_batches import random_images
 from helpers.tiny_store import CROP_SIZE, make_store
@@ -271,6 +272,25 @@ def test_as_many_reals_as_fakes_are_drawn(stores):
     assert not np.array_equal(draw_balanced(samples, 10, seed=2).crop_row, drawn.crop_row)
     # no more than there are of the rarer kind
     assert np.bincount(draw_balanced(samples, 1000, seed=1).label).tolist() == [24, 24]
+
+
+class Numbered(Sift):
+    """Describes any face by the numbers 0 to 9."""
+
+    def describe(self, images):
+        return torch.arange(10.0).repeat(len(images))[:, None], torch.arange(len(images)).repeat_interleave(10)
+
+
+def test_a_seed_draws_the_crops_and_vectors_that_it_always_has(stores, tmp_path, monkeypatch):
+    """Another draw would be another detector of the same seed, with nothing to tell it from the first."""
+    store = stores["dct"]
+    samples = Samples.read([store.samples])
+    assert draw_balanced(samples, 10, seed=1).crop_row.tolist() == [1, 4, 8, 14, 19, 24, 31, 32, 33, 31]
+    detector, learnt = Numbered(SiftSettings(**SMALL, vectors_per_crop=1), METHODS), []
+    monkeypatch.setattr(detector.classifier, "fit", lambda vectors, *_, **__: learnt.extend(vectors[:, 0].tolist()))
+    detector.fit(Training(samples[:12], samples[:0], store.data, tmp_path, 1, "cpu", 0))
+    # of each of the eight crops drawn, one vector
+    assert learnt == [7, 2, 8, 0, 9, 2, 5, 8]
 
 
 def test_both_kinds_are_needed(tmp_path):

@@ -91,6 +91,13 @@ def test_a_file_of_plain_tensors_gives_the_same_scores(kind):
     assert torch.allclose(again(others[:7]), classifier(others)[:7], atol=1e-6)
 
 
+def test_a_file_that_lacks_a_tensor_is_refused_with_its_name():
+    state = fitted("logistic_regression").state_dict()
+    del state["machine.bias"]
+    with pytest.raises(RuntimeError, match=r'Missing key\(s\) in state_dict: "machine.bias"'):
+        ShallowClassifier("logistic_regression").load_state_dict(state)
+
+
 @pytest.mark.parametrize("kind", CLASSIFIERS)
 def test_a_seed_gives_the_same_bytes_on_any_number_of_threads(kind):
     one, two = (fitted(kind, threads=threads).state_dict() for threads in (1, 2))

@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from detectors.measures.aggregation import AGGREGATIONS, video_scores
+from detectors.measures.aggregation import AGGREGATIONS, common_aggregation, video_scores
 
 FACES = pd.DataFrame(
     # video, frame, score, box: in frame 0 of `a` a large face, a small one behind it and one of half the area
@@ -21,6 +21,12 @@ FACES = pd.DataFrame(
     columns=["video_id", "frame_index", "score", "box"],
 ).assign(label=[1, 0, 0, 0, 0, 0])
 BOXES = pd.DataFrame(FACES["box"].tolist(), columns=["x0", "y0", "x1", "y1"], dtype=np.float32)
+
+
+def test_detectors_together_have_the_aggregation_that_they_share_or_the_mean():
+    assert common_aggregation(["confident", "confident"]) == "confident"
+    assert common_aggregation(["max_then_mean"]) == "max_then_mean"
+    assert common_aggregation(["confident", "max_then_mean"]) == "mean"
 
 
 def scores_of(samples: pd.DataFrame, aggregation: str) -> dict[str, float]:

@@ -2,6 +2,7 @@ import numpy as np
 import pytest
 
 from helpers.grey_videos import write_video
+from preprocess.face.appearance import appearance_of
 from preprocess.face.search import SearchSettings, search_videos
 from preprocess.running.raw_files import RawFiles
 from preprocess.synthetic import render_portrait
@@ -40,6 +41,9 @@ def test_frames_that_decode_come_in_order_with_their_faces(folder, index_row):
     assert [(frame.frame_index, len(frame.boxes)) for frame in face] == [(0, 1), (2, 1), (4, 1)]
     assert [(frame.frame_index, len(frame.boxes)) for frame in grey] == [(0, 0), (2, 0)]
     assert face[0].histogram.sum() == pytest.approx(1)
+    # looked at where the face is, in a frame that was made smaller to search it
+    as_rendered = appearance_of(render_portrait(np.random.default_rng(3), 270, 360)[0], face[0].boxes)
+    assert np.abs(face[0].appearance - as_rendered).mean() < 8
 
 
 def test_a_file_that_cannot_be_read_raises_its_own_error_and_the_next_goes_on(folder, index_row):

@@ -4,7 +4,7 @@ import pytest
 from preprocess.running.cli import UserError
 from preprocess.store.hdf5 import create_h5
 from preprocess.store.image_codecs import encode_mask
-from preprocess.store.mask_file import CropMasks, MaskReader, MaskSource, write_masks
+from preprocess.store.mask_file import CropMasks, MaskReader, MaskRows, MaskSource, write_masks
 from preprocess.store.origin import Origin
 
 ORIGIN = Origin("d", "masks", "{}", 1, "0000")
@@ -26,6 +26,20 @@ def test_masks_come_back_crop_by_crop(tmp_path):
         assert np.array_equal(reader.hull(1), hull)
         assert np.array_equal(reader.hull(2), hull)
         assert np.array_equal(reader.manipulation(1), manipulated)
+
+
+def test_rows_are_read_in_any_order_and_others_are_refused(tmp_path):
+    manipulated = np.zeros((30, 41), np.uint8)
+    manipulated[1:4, 7:11] = 255
+    masks = [CropMasks(), CropMasks(b"", encode_mask(manipulated), MaskSource.DIFFERENCE)]
+    write_masks(tmp_path / "masks.h5", masks, ORIGIN)
+    rows = MaskRows(tmp_path / "masks.h5")
+    assert np.array_equal(rows.read(1), manipulated)
+    assert rows.read(0) is None
+    for row in (-1, 2):
+        with pytest.raises(UserError, match=rf"masks\.h5 has no mask {row}, only 2: run make_masks"):
+            rows.read(row)
+    rows.close()
 
 
 def test_what_is_no_masks_file_is_named(tmp_path):

@@ -4,6 +4,7 @@ import contextlib
 import hashlib
 import json
 from dataclasses import replace
+from pathlib import Path
 
 import av
 import h5py
@@ -27,6 +28,7 @@ from preprocess.synthetic import (
 from preprocess.synthetic.clip import render_frame, sample_clip
 from preprocess.synthetic.face import face_box
 from preprocess.synthetic.methods import METHODS, forge_frame
+from preprocess.synthetic.trees import plan_collection
 
 TINY = SyntheticSettings(n_sources=10, n_frames=8, height=180, width=240, fakes_per_source=1)
 PLAIN = TINY.model_copy(update={"n_sources": 6, "n_frames": 3, "extras": False})
@@ -307,6 +309,15 @@ def test_scenes_change_no_other_video(tmp_path, layout):
     changed = {path for path in few if few[path] != many[path]}
     assert all(path.endswith("metadata.json") for path in changed)
     assert len(many) - len(few) == {"celebdf": 6, "dfdc": 10}[layout]
+
+
+def test_people_of_celebdf_have_two_videos_each_and_there_are_four_at_least():
+    def takes(n_sources):
+        videos = plan_collection("celebdf", plain(n_sources=n_sources)).videos
+        return sorted(Path(video.path).stem for video in videos if video.path.startswith("Celeb-real"))
+
+    assert takes(12) == [f"id{person}_{take:04d}" for person in range(6) for take in range(2)]
+    assert takes(6) == ["id0_0000", "id0_0001", "id1_0000", "id1_0001", "id2_0000", "id3_0000"]
 
 
 def test_celebdf_list_says_1_for_real(collections):
