@@ -27,6 +27,7 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 LONGEST_FIRST = (
     "whole/test_pipeline.py",
     "workflow/test_crashes.py",
+    "workflow/test_walks.py",
     "whole/test_faults.py",
     "preprocess/test_protocols.py",
     "preprocess/video/test_long_videos.py",

@@ -12,6 +12,7 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import NamedTuple
 
 from preprocess.running.cli import UserError
 from workflow.config import resolve, resolve_experiments
@@ -24,8 +25,15 @@ _EXTRAS = ("robustness.csv", "perturbations.csv", "figures/learning.png", "figur
 _COMPARISONS = ("cross_eval.csv", "compare.csv", "summary.csv")
 
 
-def outdated_files(config: dict, folder: Path) -> dict[str, str]:
-    """Files that a run would make again although they are there, or were, and why, in a few words.
+class Outdated(NamedTuple):
+    """What one job would make again, although it is there, or was: its files, and why, in a few words."""
+
+    files: list[str]
+    why: str
+
+
+def read_outdated(config: dict, folder: Path) -> list[Outdated]:
+    """What a run would make again.
 
     Args:
         config: A config that `check_config` lets pass.
@@ -46,8 +54,7 @@ def outdated_files(config: dict, folder: Path) -> dict[str, str]:
         done = subprocess.run(command, capture_output=True, text=True, env=environment, check=False)
         if done.returncode or not told.exists():
             raise UserError(f"what is outdated cannot be told, since there is no plan:\n{done.stderr.strip()}")
-        found: dict[str, str] = json.loads(told.read_text())
-        return found
+        return [Outdated(**job) for job in json.loads(told.read_text())]
 
 
 def _targets(config: dict, folder: Path) -> list[str]:

@@ -39,7 +39,7 @@ from preprocess.running.cli import UserError
 from preprocess.store.origin import read_origin
 from workflow.config import setting_defaults
 from workflow.made import Books
-from workflow.plan import OUTDATED_VARIABLE
+from workflow.plan import OUTDATED_VARIABLE, Outdated
 from workflow.up_to_date import Task, judge, other_params
 
 # Parameters that decide no results: where a collection lies (the stages compare each file with the index), and the path
@@ -221,8 +221,8 @@ async def _update_needrun(dag: Any, create_inventory: bool = False) -> None:
     await _snakemakes_update_needrun(dag, create_inventory)
     found = {job: words for job, words in planner.outdated(dag).items() if not dag.finished(job)}
     if OUTDATED_VARIABLE in os.environ:
-        files = {str(file): words for job, words in found.items() for file in job.output}
-        Path(os.environ[OUTDATED_VARIABLE]).write_text(json.dumps(files))
+        jobs = [Outdated([str(file) for file in job.output], words)._asdict() for job, words in found.items()]
+        Path(os.environ[OUTDATED_VARIABLE]).write_text(json.dumps(jobs))
     # Snakemake lets run what stands on files that run, too
     asked = [job for job in dag._needrun if _is_asked_for(dag, planner, job)]
     for job in found.keys() - set(asked):

@@ -116,7 +116,7 @@ def read_status(
     Args:
         config: A config that `check_config` lets pass.
         folder: Where the workflow runs: the folder of `data/` and `results/`.
-        outdated: Files that a run would make again (`workflow.plan.outdated_files`).
+        outdated: Files that a run would make again (`workflow.plan.read_outdated`).
 
     Raises:
         UserError: A file of the store cannot be read.

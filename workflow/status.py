@@ -1,7 +1,7 @@
 """How far a data folder has come, and what is left: `python -m workflow.status`.
 
-It needs `config.yaml` and the files of the store alone, so it also works while a run is going on. What counts as done,
-`workflow.state` says; what exactly would run, and why, `snakemake --dry-run` tells.
+It also works while a run is going on. What counts as done, `workflow.state` says; what exactly would run, and why,
+`snakemake --dry-run` tells.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from preprocess.running.text_columns import align_columns
 from preprocess.store.schemas import describe_statuses
 from preprocess.store.stages import STAGES
 from workflow.config import check_config
-from workflow.plan import outdated_files
+from workflow.plan import read_outdated
 from workflow.state import DatasetStatus, ExperimentStatus, StageStatus, read_status
 
 _STAGE_COLUMNS = ("stage", "done", "of", "outdated", "left", "videos ok", "lost", "videos left", "size")
@@ -99,7 +99,8 @@ def main() -> None:
     args = parser.parse_args()
     config = json.loads(args.resolved_config) if args.resolved_config else read_config(args.config)
     check_config(config)
-    datasets, experiments = read_status(config, args.folder, outdated_files(config, args.folder))
+    outdated = {file for job in read_outdated(config, args.folder) for file in job.files}
+    datasets, experiments = read_status(config, args.folder, outdated)
     if args.json:
         state = {"datasets": list(map(asdict, datasets)), "experiments": list(map(asdict, experiments))}
         json.dump(state, sys.stdout, indent=2)

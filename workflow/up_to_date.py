@@ -17,6 +17,8 @@ from typing import Any
 
 from workflow.made import Books, Made
 
+# Stands for the content of a file that is not there and of which nothing is known: it makes nothing outdated.
+_ANY = "any"
 # A few of many are named.
 _NAMED = 3
 
@@ -64,21 +66,21 @@ def judge(
     for task in tasks:
         made = books.of(task.outputs[0])
         there = [path for path in task.outputs if found(path) is not None]
-        if made is None:
-            wrong = unknown(task) if there else "never made"
-            again = [path for path in task.inputs if path in expected and expected[path] is None]
-            wrong = wrong or (f"{_some(again)} made again" if again else None)
-        else:
+        if made is not None:
             wrong = _wrong(task, made, there, found, expected)
+        else:
+            wrong = (_again(task, expected) or unknown(task)) if there else None
         if there and wrong:
             verdicts[task.outputs] = wrong
-        if there:
-            read |= dict.fromkeys(task.inputs, there[0])
-        elif made is not None:
+        if not there:
             absent |= dict.fromkeys(task.outputs, task)
+        elif made is not None:
+            read |= dict.fromkeys(task.inputs, there[0])
         if wrong:
             made = _recalled(task, books, found, expected)
-        expected |= {path: made.outputs.get(path) if made else None for path in task.outputs}
+        for path in task.outputs:
+            content = made.outputs.get(path) if made else None
+            expected[path] = content or (None if wrong else found(path) or _ANY)
     for path, task in absent.items():
         if path in read:
             verdicts[task.outputs] = f"{path} is absent, though {read[path]} was made from it"
@@ -148,9 +150,11 @@ def _other_inputs(
     task: Task, made: Made, found: Callable[[str], str | None], expected: Mapping[str, str | None]
 ) -> str | None:
     """How the files differ from which something was made and would be made."""
-    if again := [path for path in task.inputs if path in expected and expected[path] is None]:
-        return f"{_some(again)} made again"
-    now = [(_key(path), expected.get(path) or found(path) or "") for path in task.inputs]
+    if again := _again(task, expected):
+        return again
+    known = dict(made.inputs)
+    contents = {path: expected.get(path) or found(path) or "" for path in task.inputs}
+    now = [(_key(path), known.get(path, "") if content == _ANY else content) for path, content in contents.items()]
     before = [(_key(path), content) for path, content in made.inputs]
     if not task.in_order:
         now, before = sorted(now), sorted(before)
@@ -165,6 +169,12 @@ def _other_inputs(
     if removed := [name for name in had if name not in has]:
         return f"made also from {_some(removed, '')}"
     return "made from the same files in another order"
+
+
+def _again(task: Task, expected: Mapping[str, str | None]) -> str | None:
+    """Which files of a task will be others, nobody knows what."""
+    again = [path for path in task.inputs if path in expected and expected[path] is None]
+    return f"{_some(again)} made again" if again else None
 
 
 def _key(path: str) -> str:

@@ -14,7 +14,7 @@ import os
 import shlex
 import sys
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
 
@@ -25,7 +25,7 @@ from workflow.checks.dataset import DatasetStore, check_dataset
 from workflow.checks.experiment import check_experiment
 from workflow.checks.report import OUTDATED, CheckReport, Finding
 from workflow.config import check_config, resolve
-from workflow.plan import outdated_files
+from workflow.plan import Outdated, read_outdated
 from workflow.scans import scan_rule
 
 # What may be broken, in the order in which it is made; `lists` are those of the index, one a shard.
@@ -92,18 +92,19 @@ def verify_store(config: dict, data: Path, results: Path, only: Sequence[str] = 
     return report
 
 
-def add_outdated(report: CheckReport, outdated: Mapping[str, str], only: Sequence[str] = ()) -> None:
+def add_outdated(report: CheckReport, outdated: Iterable[Outdated], only: Sequence[str] = ()) -> None:
     """Add what a run would make again.
 
     Args:
-        report: Of `verify_store`; a file with which something else is wrong is not named again.
-        outdated: By file, why (`workflow.plan.outdated_files`).
+        report: Of `verify_store`; a job with whose files something else is wrong is not named again.
+        outdated: Of `workflow.plan.read_outdated`.
         only: Names of the data sets whose files are meant; none: all.
     """
     known = {finding.file for finding in report.findings}
-    for file, words in outdated.items():
-        if file not in known and (not only or _dataset_of(file) in only):
-            report.find(Path(file), OUTDATED, f"{words}; the next run makes it again")
+    for files, why in outdated:
+        if known.isdisjoint(files) and (not only or _dataset_of(files[0]) in only):
+            others = f" (with {len(files) - 1} files more)" if len(files) > 1 else ""
+            report.find(Path(files[0]), OUTDATED, f"{why}; the next run makes it again{others}")
 
 
 def _dataset_of(file: str) -> str | None:
@@ -143,7 +144,7 @@ def main() -> None:
     config = read_config(args.config)
     report = verify_store(config, args.data, args.results, args.datasets, args.workers)
     if (args.data, args.results) == (Path("data"), Path("results")):
-        add_outdated(report, outdated_files(config, Path()), args.datasets)
+        add_outdated(report, read_outdated(config, Path()), args.datasets)
     else:
         report.notes.append("what the next run would make again is only told in the folder of `data` and `results`")
     to_make = [finding for finding in report.findings if finding.problem != OUTDATED]

@@ -216,7 +216,7 @@ def test_the_workflow_averages_its_members(averaged):
 @pytest.mark.slow
 def test_status_and_verify_know_the_ensemble(averaged):
     config = yaml.safe_load((averaged / "config.yaml").read_text())
-    status = {of.name: of for of in read_status(config, averaged)[1]}["both"]
+    status = {of.name: of for of in read_status(config, averaged, ())[1]}["both"]
     assert (status.n_seeds, status.n_predictions, status.n_predicted, status.evaluated) == (0, 1, 1, True)
     assert verify_store(config, averaged / "data", averaged / "results").findings == []
     # a member that says something else now

@@ -15,15 +15,20 @@ import yaml
 from helpers.fork_server import run_python
 from helpers.small_run import SMALL_CONFIG, snakemake
 from preprocess.video.outcomes import OK, PARTIAL, UNUSED
+from workflow.plan import read_outdated
 from workflow.state import read_status
 from workflow.status import format_status
 
 STAGES = ["index", "frames", "faces", "crops", "landmarks", "masks", "samples"]
 
 
+def outdated(config, folder):
+    return {file for job in read_outdated(config, folder) for file in job.files}
+
+
 def status(config, folder):
     """Stages by data set and name, and experiments by name."""
-    datasets, experiments = read_status(config, folder)
+    datasets, experiments = read_status(config, folder, outdated(config, folder))
     return {of.name: {stage.stage: stage for stage in of.stages} for of in datasets}, {
         of.name: of for of in experiments
     }
@@ -96,7 +101,7 @@ def test_a_partial_run_says_which_shards_and_how_many_videos_are_left(run, parti
 
 
 def test_a_data_set_that_has_not_begun_shows_no_figures(partial):
-    datasets, _ = read_status(SMALL_CONFIG, partial)
+    datasets, _ = read_status(SMALL_CONFIG, partial, outdated(SMALL_CONFIG, partial))
     dfdc = next(of for of in datasets if of.name == "dfdc")
     assert dfdc.n_videos is None
     assert all((stage.n_done, stage.n_bytes, stage.lost) == (0, 0, {}) for stage in dfdc.stages)
@@ -135,7 +140,7 @@ def test_the_command_line_prints_aligned_columns_and_json(partial):
 def test_snakemake_prints_the_same_and_only_that_when_quiet(partial):
     printed = snakemake(partial, "--quiet", "all", "--", "status", config=SMALL_CONFIG)
     written = yaml.safe_load((partial / "config.yaml").read_text())
-    direct = format_status(*read_status(written, partial))
+    direct = format_status(*read_status(written, partial, outdated(written, partial)))
     assert direct in printed
     assert len(printed.splitlines()) <= len(direct.splitlines()) + 2
 

@@ -159,7 +159,11 @@ def test_nothing_is_wrong_with_a_finished_run_and_all_its_files_are_looked_at(ru
     assert checked.findings == []
     assert checked.without_checksum == []
     assert checked.n_files == len(FILES)
-    stored = [path for path in [*run.glob("data/**/*"), *run.glob("results/**/predictions/*")] if path.is_file()]
+    stored = [
+        path
+        for path in [*run.glob("data/**/*"), *run.glob("results/**/predictions/*")]
+        if path.is_file() and path.name[0] != "."
+    ]
     assert {str(path.relative_to(run)) for path in stored} == set(FILES) - {"results/one/seed0/detector.ckpt"}
     assert "17 files checked: nothing wrong" in describe(checked, [])
 
