@@ -42,6 +42,7 @@ class Made:
         inputs: Pairs of path and fingerprint, in the order of the rule.
         outputs: Fingerprint of each file that it wrote, by path.
         stats: Size and time (`st_mtime_ns`) of these as they were written.
+        places: Parameters that decide nothing, as long as the same lies there: the root of a collection.
     """
 
     rule: str
@@ -49,6 +50,7 @@ class Made:
     inputs: list[list[str]]
     outputs: dict[str, str]
     stats: dict[str, list[int]]
+    places: dict[str, str]
 
 
 class Books:
@@ -114,8 +116,10 @@ class Books:
         with open(file, "rb") as opened:
             return hashlib.file_digest(opened, "sha256").hexdigest()[:_DIGITS]
 
-    def add(self, rule: str, params: dict, inputs: Iterable[str], outputs: Iterable[str]) -> None:
-        """Enter what a job has made, from what lies there now.
+    def add(
+        self, rule: str, params: dict, inputs: Iterable[str], outputs: Iterable[str], places: dict[str, str]
+    ) -> None:
+        """Enter what a job has made, from what lies there now; the arguments are as in `Made`.
 
         Raises:
             OSError: The book cannot be written.
@@ -128,6 +132,7 @@ class Books:
             inputs=[[path, self.fingerprint(path) or ""] for path in inputs],
             outputs={path: self.fingerprint(path) or "" for path in outputs},
             stats={path: [stat.st_size, stat.st_mtime_ns] for path, stat in stats.items()},
+            places=places,
         )
         self._remember(made)
         book = self._folder / Path(outputs[0]).parts[0] / BOOK

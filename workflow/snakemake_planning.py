@@ -8,8 +8,8 @@ has taken away:
 
 - `DAG.check_incomplete`, called before it, after `Workflow.persistence` is there;
 - `DAG.update_needrun`, which decides what runs, and what it fills: `_needrun`, `_n_until_ready`, `_len`, `_reason`; of
-  `DAG` also `targetjobs`, `forcerules`, `forcefiles`, `dependencies`, `depending`, `finished`, `_finished`, `workflow`
-  and `toposorted`;
+  `DAG` also `jobs`, `targetjobs`, `targetrules`, `targetfiles`, `forcerules`, `forcefiles`, `omitforce`,
+  `dependencies`, `depending`, `finished`, `_finished`, `workflow` and `toposorted`;
 - `_IOFile.is_ancient`: true for an input whose time and whose job's running make nothing run;
 - the questions `params_changed`, `input_changed`, `code_changed`, `software_stack_changed` and `has_metadata` of
   `Workflow.persistence`, and its `incomplete`;
@@ -39,11 +39,12 @@ from preprocess.running.cli import UserError
 from preprocess.store.origin import read_origin
 from workflow.config import setting_defaults
 from workflow.made import Books
+from workflow.moved import moved, places_of
 from workflow.plan import OUTDATED_VARIABLE, Outdated
 from workflow.up_to_date import Task, judge, other_params
 
-# Parameters that decide no results: where a collection lies (the stages compare each file with the index), and the path
-# of a file that is an input as well.
+# Parameters that decide no results: where a collection lies (the scan is asked whether it is the same there, and the
+# stages compare each file with the index), and the path of a file that is an input as well.
 _PLACES = ("root", "predictor")
 # Inputs whose order makes no difference.
 _ORDER_FREE = ("train_detector",)
@@ -105,7 +106,7 @@ class ContentPlanner:
                 if self.decides(job):
                     jobs[tuple(map(str, job.output))] = job
         tasks = {outputs: self._task(job) for outputs, job in jobs.items()}
-        verdicts = judge(tasks.values(), self.books, lambda task: self._unknown(task, jobs[task.outputs]))
+        verdicts = judge(tasks.values(), self.books, lambda task: self._unknown(task, jobs[task.outputs]), moved)
         return {jobs[outputs]: words for outputs, words in verdicts.items()}
 
     def speaks_for(self, persistence: Any) -> None:
@@ -133,7 +134,7 @@ class ContentPlanner:
         """Enter what a job has made into the book."""
         task = self._task(job)
         try:
-            self.books.add(task.rule, dict(task.params), task.inputs, task.outputs)
+            self.books.add(task.rule, dict(task.params), task.inputs, task.outputs, dict(task.places))
         except OSError as error:
             logger.warning(f"What {task.outputs[0]} was made from cannot be noted ({error}): it will be made again.")
 
@@ -147,6 +148,7 @@ class ContentPlanner:
             inputs=tuple(str(file) for file in job.input if "ancient" not in file.flags),
             outputs=tuple(map(str, job.output)),
             in_order=rule not in _ORDER_FREE,
+            places=places_of(job.params["root"]) if _reads_raw_folder(rule, params) else {},
             defaults=setting_defaults(rule, params),
         )
 
@@ -223,8 +225,7 @@ async def _update_needrun(dag: Any, create_inventory: bool = False) -> None:
     if OUTDATED_VARIABLE in os.environ:
         jobs = [Outdated([str(file) for file in job.output], words)._asdict() for job, words in found.items()]
         Path(os.environ[OUTDATED_VARIABLE]).write_text(json.dumps(jobs))
-    # Snakemake lets run what stands on files that run, too
-    asked = [job for job in dag._needrun if _is_asked_for(dag, planner, job)]
+    asked = [job for job in dag.jobs if await _is_asked_for(dag, planner, job)]
     for job in found.keys() - set(asked):
         dag._reason[job] = Because(found[job])
     new = [*asked, *found]
@@ -248,15 +249,33 @@ async def _update_needrun(dag: Any, create_inventory: bool = False) -> None:
     dag._len = len(dag._finished | dag._needrun)
 
 
-def _is_asked_for(dag: Any, planner: ContentPlanner, job: Any) -> bool:
-    """Whether Snakemake runs a job for its own sake, not for what it reads or what reads it."""
+async def _is_asked_for(dag: Any, planner: ContentPlanner, job: Any) -> bool:
+    """Whether a job runs for its own sake, not for what it reads, or what reads it.
+
+    Snakemake's answer is of no use where something above a job runs: then it no longer looks at the job itself.
+    """
+    if dag.finished(job):
+        return False
     reason = dag.reason(job)
-    is_forced = job.rule in dag.forcerules or not dag.forcefiles.isdisjoint(job.output)
-    if is_forced or reason.noio or reason.nooutput:
+    if job in dag.targetjobs:
+        if not job.has_products(include_logfiles=False):
+            missing = [file for file in job.input if not await file.exists()]
+            reason.updated_input_run.update(missing)
+            if missing or reason.noio or reason.nooutput:
+                return True
+        else:
+            all_wanted = job.rule in dag.targetrules
+            wanted = [file for file in job.output if all_wanted or file in dag.targetfiles]
+            reason.missing_output.update([file async for file in job.missing_output(wanted)])
+            if reason.missing_output:
+                return True
+    if not dag.forcefiles.isdisjoint(job.output) or (job.rule in dag.forcerules and job not in dag.omitforce):
+        reason.forced = True
         return True
     if planner.decides(job):
-        return job in dag.targetjobs and bool(reason.missing_output)
-    return bool(reason.missing_output or reason.updated_input or reason.is_provenance_triggered())
+        return False
+    own = (reason.noio, reason.nooutput, reason.missing_output, reason.updated_input, reason.is_provenance_triggered())
+    return dag.needrun(job) and any(own)
 
 
 _snakemakes_finish = DAG.finish
@@ -327,6 +346,11 @@ def _answer_for_ours(persistence: Any, planner: ContentPlanner) -> None:
             return answer(job) if planner.decides(job) else asked(job, *args, **options)
 
         setattr(persistence, name, ask)
+
+
+def _reads_raw_folder(rule: str, params: dict) -> bool:
+    """Whether a job looks at, or makes, what lies under a root: a scan, or the rendering of a collection."""
+    return rule == "make_synthetic" or ("index" in params and not rule.startswith("list_"))
 
 
 def _plain(value: Any) -> Any:

@@ -33,6 +33,7 @@ class Task:
         inputs: Files that decide its results, in the order of the rule.
         outputs: Files that it writes.
         in_order: Whether the order of its inputs decides its results.
+        places: Parameters that decide nothing, as long as the same lies there.
         defaults: By parameter with settings as JSON, what settings have when nobody sets them.
     """
 
@@ -41,11 +42,15 @@ class Task:
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
     in_order: bool = True
+    places: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
 
 def judge(
-    tasks: Iterable[Task], books: Books, unknown: Callable[[Task], str | None] = lambda task: None
+    tasks: Iterable[Task],
+    books: Books,
+    unknown: Callable[[Task], str | None] = lambda task: None,
+    moved: Callable[[Task, Made], str | None] = lambda task, made: None,
 ) -> dict[tuple[str, ...], str]:
     """Why tasks have to run that have run before.
 
@@ -53,6 +58,7 @@ def judge(
         tasks: Of a plan, each after those whose files it reads.
         books: What is known of the files.
         unknown: Says why a task has to run of whose files no book tells; None: they are taken as they are.
+        moved: Says why a task has to run whose places are others; None: what lies there is the same.
 
     Returns:
         By the outputs of a task, what is wrong with them, in a few words. Tasks that are right are absent, and so are
@@ -67,7 +73,7 @@ def judge(
         made = books.of(task.outputs[0])
         there = [path for path in task.outputs if found(path) is not None]
         if made is not None:
-            wrong = _wrong(task, made, there, found, expected)
+            wrong = _wrong(task, made, there, found, expected) or (moved(task, made) if there else None)
         else:
             wrong = (_again(task, expected) or unknown(task)) if there else None
         if there and wrong:

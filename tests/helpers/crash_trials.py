@@ -23,7 +23,6 @@ import yaml
 from helpers.small_run import TINY_UCF, snakemake_command
 from preprocess.running.orphans import processes_of
 from preprocess.train_predictor import PredictorSettings, train_predictor
-from workflow.run_guard import STORE_LOCK
 
 TARGET = "results/tiny/eval.csv"
 # The whole run in three parts, each with the files that the part before has made: what a part makes last.
@@ -252,8 +251,10 @@ def compare(folder: Path, undisturbed: Path, *, whole_run: bool) -> None:
 def _results(folder: Path) -> Iterator[Path]:
     for top in ("data", "results"):
         for path in (folder / top).rglob("*"):
-            # TensorBoard's logs of a training bear times, and a figure in SVG the date; the lock tells who runs
-            if path.is_file() and "tensorboard" not in path.parts and path.suffix != ".svg" and path.name != STORE_LOCK:
+            # TensorBoard's logs of a training bear times, and a figure in SVG the date; hidden are the lock, which
+            # tells who runs, and the book, whose lines come in the order in which jobs end
+            hidden = path.name.startswith(".")
+            if path.is_file() and "tensorboard" not in path.parts and path.suffix != ".svg" and not hidden:
                 yield path.relative_to(folder)
 
 

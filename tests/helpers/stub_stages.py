@@ -2,7 +2,8 @@
 
 Each stage writes files that tell, as a hash, of its module, its settings and the content of all that it reads; so two
 runs end with the same files exactly when the same was made from the same. It takes a fiftieth of a second. A file
-`fail` beside the config, with the name of a module, has the next job of that module fail after half of its work.
+`fail` beside the config, with the name of a module, has the next job of that module fail after half of its work; a file
+`wait` has it remove that file and wait. `ran.txt` gets a line for each job, with the files that it writes.
 """
 
 from __future__ import annotations
@@ -12,8 +13,27 @@ import tempfile
 from functools import cache
 from pathlib import Path
 
+# Two collections and a detector.
+CONFIG = {
+    "datasets": {
+        "v": {"layout": "celebdf", "root": "raw/v", "n_shards": 2},
+        "w": {"layout": "celebdf", "root": "raw/w", "n_shards": 1},
+    },
+    "landmarks": {"predictor": "none"},
+    "experiments": {
+        "e1": {
+            "detector": "classifier",
+            "train": ["v"],
+            "test": ["v", "w"],
+            "seeds": [0],
+            "settings": {"pretrained": False},
+        }
+    },
+}
+TARGET = "results/e1/eval.csv"
+
 _PROGRAM = '''#!{python} -ISs
-import hashlib, json, os, sys
+import hashlib, json, os, sys, time
 module, arguments = sys.argv[2], sys.argv[3:]
 options, name = {{}}, None
 for word in arguments:
@@ -80,6 +100,9 @@ if stage == "evaluate":
                 ("roc", "scores", "precision_recall", "thresholds", "confusion") for kind in ("png", "svg")]
 with open("ran.txt", "a") as ran:
     ran.write(" ".join(outputs) + "\\n")
+if os.path.exists("wait") and content("wait") == stage:
+    os.remove("wait")
+    time.sleep(60)
 if os.path.exists("fail") and content("fail") == stage:
     os.remove("fail")
     write(outputs[-1] if len(outputs) > 1 else outputs[0] + ".stray", text)
@@ -96,3 +119,23 @@ def stub_python() -> str:
     program.write_text(_PROGRAM.format(python=sys.executable))
     program.chmod(0o755)
     return str(program)
+
+
+def write_raw(folder: Path, n_videos: dict[str, int]) -> None:
+    """Write the raw collections: so many videos each."""
+    for dataset, number in n_videos.items():
+        (folder / "raw" / dataset).mkdir(parents=True, exist_ok=True)
+        for video in range(number):
+            (folder / "raw" / dataset / f"{video}.mp4").write_text(f"video {video} of {dataset}")
+
+
+def files_of(folder: Path) -> list[str]:
+    """Files that the jobs of a run have made."""
+    paths = [path for name in ("data", "results") for path in (folder / name).rglob("*") if path.is_file()]
+    names = [str(path.relative_to(folder)) for path in paths if not path.name.startswith(".")]
+    return sorted(name for name in names if not name.endswith((".partial", ".stray")))
+
+
+def contents(folder: Path) -> dict[str, str]:
+    """What stands in them."""
+    return {path: (folder / path).read_text() for path in files_of(folder)}

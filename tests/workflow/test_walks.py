@@ -22,28 +22,11 @@ from pathlib import Path
 import pytest
 
 from helpers.small_run import planned, start_snakemake
-from helpers.stub_stages import stub_python
+from helpers.stub_stages import CONFIG, TARGET, contents, files_of, stub_python, write_raw
 
 N_WALKS = int(os.environ.get("N_WALKS", "8"))
 FIRST_WALK = int(os.environ.get("FIRST_WALK", "0"))
 N_EDITS = 4
-TARGET = "results/e1/eval.csv"
-CONFIG = {
-    "datasets": {
-        "v": {"layout": "celebdf", "root": "raw/v", "n_shards": 2},
-        "w": {"layout": "celebdf", "root": "raw/w", "n_shards": 1},
-    },
-    "landmarks": {"predictor": "none"},
-    "experiments": {
-        "e1": {
-            "detector": "classifier",
-            "train": ["v"],
-            "test": ["v", "w"],
-            "seeds": [0],
-            "settings": {"pretrained": False},
-        }
-    },
-}
 
 
 class Walk:
@@ -55,18 +38,14 @@ class Walk:
         self.config = copy.deepcopy(CONFIG)
         self.configs = [copy.deepcopy(CONFIG)]
         self.story: list[str] = []
-        self.n_raw = 0
-        for dataset, n_videos in (("v", 5), ("w", 3)):
-            for _ in range(n_videos):
-                self.add_video(dataset)
+        self.n_raw = 100
+        write_raw(folder, {"v": 5, "w": 3})
 
     # --- edits -------------------------------------------------------------------------------------------------
 
     def add_video(self, dataset: str) -> None:
         self.n_raw += 1
-        path = self.folder / f"raw/{dataset}/{self.n_raw}.mp4"
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(f"video {self.n_raw}")
+        (self.folder / f"raw/{dataset}/{self.n_raw}.mp4").write_text(f"video {self.n_raw}")
 
     def edit(self) -> None:
         """Do something to the folder or its config."""
@@ -93,7 +72,6 @@ class Walk:
                 ("frames", "n_frames", (8, 16, 32)),
                 ("crops", "margin", (0.5, 0.6)),
                 ("faces", "min_size_px", (40, 50)),
-                ("masks", "difference_threshold", (None,)),
                 ("settings", "learning_rate", (0.0001, 0.001)),
                 ("settings", "epochs", (1, 2)),
                 ("v", "n_shards", (1, 2, 3)),
@@ -101,8 +79,6 @@ class Walk:
             )
         )
         value = self.random.choice(values)
-        if value is None:
-            return "nothing"
         experiment = self.config["experiments"]["e1"]
         target = {"settings": experiment["settings"], "v": self.config["datasets"]["v"]}.get(block)
         if target is None:
@@ -218,16 +194,6 @@ class Walk:
 
 def lines_of(path: Path) -> list[str]:
     return path.read_text().splitlines() if path.exists() else []
-
-
-def files_of(folder: Path) -> list[str]:
-    """Files that the jobs of a run have made."""
-    paths = [path for name in ("data", "results") for path in (folder / name).rglob("*") if path.is_file()]
-    return sorted(str(path.relative_to(folder)) for path in paths if not path.name.startswith("."))
-
-
-def contents(folder: Path) -> dict[str, str]:
-    return {path: (folder / path).read_text() for path in files_of(folder)}
 
 
 @pytest.fixture(scope="module")
