@@ -89,8 +89,13 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
         if not (workflow.dryrun or workflow.touch or reads_only):
             for _ in range(_MOST_ROUNDS):
                 if not planner.outdated_after(workflow):
-                    break
+                    return
                 execute(**options)
+            if planner.outdated_after(workflow):
+                raise RunRefused(
+                    f"files are still outdated after {_MOST_ROUNDS} more rounds: something changes them while this run "
+                    "makes them, another program or two rules that write one file; find it with --dry-run"
+                )
 
     workflow.execute = execute_guarded
 

@@ -12,14 +12,11 @@ from pathlib import Path
 
 import pyarrow as pa
 
-from preprocess.running.cli import UserError, log, run_command
+from preprocess.running.cli import UserError, run_command
 from preprocess.store.origin import read_origin
 from preprocess.store.schemas import INDEX
 from preprocess.store.shards import shard_names
 from preprocess.store.tables import read_table, write_table
-
-# Snakemake compares inputs up to this size by content (its --max-checksum-file-size), larger ones by time.
-COMPARED_BYTES = 1_000_000
 
 
 def write_shard_lists(index: Path, folder: Path, n_shards: int) -> None:
@@ -41,20 +38,9 @@ def write_shard_lists(index: Path, folder: Path, n_shards: int) -> None:
     rows: dict[str, list[int]] = {shard: [] for shard in shard_names(n_shards)}
     for row, shard in enumerate(shards):
         rows[shard].append(row)
-    large = []
     for shard, its_rows in rows.items():
         path = folder / f"{shard}.parquet"
         write_table(path, table.take(pa.array(its_rows, pa.int64())), INDEX, replace(origin, shard=shard))
-        if path.stat().st_size > COMPARED_BYTES:
-            large.append(shard)
-    if large:
-        log.warning(
-            "%s: the lists of %d shards are over %.0f MB, which Snakemake compares by time: they run again after "
-            "every indexing; choose a larger n_shards",
-            origin.dataset,
-            len(large),
-            COMPARED_BYTES / 1e6,
-        )
 
 
 def main() -> None:

@@ -15,7 +15,6 @@ from preprocess.index import describe_index, index_videos, main, shard_of
 from preprocess.running.cli import UserError
 from preprocess.running.raw_files import file_checksum
 from preprocess.settings.index import IndexSettings
-from preprocess.store import shard_lists
 from preprocess.store.origin import read_origin
 from preprocess.store.schemas import INDEX
 from preprocess.store.shard_lists import main as list_shards
@@ -128,14 +127,6 @@ def test_lists_of_another_number_of_shards_are_refused(root, tmp_path):
     run_main(root, tmp_path)
     with pytest.raises(UserError, match=r"holds videos of shard 000\d, but n_shards is 1; index them again"):
         write_shard_lists(tmp_path / "d.parquet", tmp_path / "d", 1)
-
-
-def test_a_list_too_large_to_be_compared_by_content_is_warned_of(monkeypatch, root, tmp_path, caplog):
-    run_main(root, tmp_path)
-    assert "larger n_shards" not in caplog.text
-    monkeypatch.setattr(shard_lists, "COMPARED_BYTES", 100)
-    write_shard_lists(tmp_path / "d.parquet", tmp_path / "d", 4)
-    assert "d: the lists of 4 shards" in caplog.text
 
 
 def test_a_change_in_the_raw_folder_changes_the_list_of_its_shard_alone(root, tmp_path):

@@ -241,10 +241,15 @@ def test_what_writes_nothing_and_the_jobs_of_a_run_take_no_folder(call, targets,
 
 @pytest.mark.parametrize(
     ("left", "options", "n_rounds"),
-    [((), {}, 1), ((True,), {}, 2), ((True,) * 9, {}, 4), ((True,), {"dry": True}, 1), ((True,), {"touch": True}, 1)],
+    [((), {}, 1), ((True,), {}, 2), ((True,) * 3, {}, 4), ((True,), {"dry": True}, 1), ((True,), {"touch": True}, 1)],
 )
 def test_a_run_goes_on_while_it_has_left_something_outdated(call, left, options, n_rounds):
     assert call("all", left=left, **options)[0].count("execute") == n_rounds
+
+
+def test_a_run_that_does_not_come_to_rest_ends_with_an_error(call):
+    with pytest.raises(WorkflowError, match="still outdated after 3 more rounds"):
+        call("all", left=(True,) * 9)
 
 
 @pytest.mark.parametrize("dry", [False, True])

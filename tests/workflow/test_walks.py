@@ -7,7 +7,7 @@ seed: edits of the config, of the raw folders and of the files that a run made, 
 - no job runs that makes the files that were there and right;
 - then a dry run has nothing to do, and all files are those of a fresh run with this config and these raw files.
 
-`N_WALKS=1000 FIRST_WALK=0 pytest tests/workflow/test_walks.py` takes more of them.
+`N_WALKS=1000 pytest -m "slow or not slow" tests/workflow/test_walks.py` takes more of them.
 """
 
 from __future__ import annotations
@@ -24,8 +24,9 @@ import pytest
 from helpers.small_run import planned, start_snakemake
 from helpers.stub_stages import CONFIG, TARGET, contents, files_of, stub_python, write_raw
 
-N_WALKS = int(os.environ.get("N_WALKS", "8"))
-FIRST_WALK = int(os.environ.get("FIRST_WALK", "0"))
+N_WALKS = int(os.environ.get("N_WALKS", "30"))
+# of these, so many in `make test`; the others in `make test-slow`
+N_QUICK = 5
 N_EDITS = 4
 
 
@@ -219,7 +220,9 @@ def fresh_run(tmp_path_factory):
     return function
 
 
-@pytest.mark.parametrize("seed", range(FIRST_WALK, FIRST_WALK + N_WALKS))
+@pytest.mark.parametrize(
+    "seed", [seed if seed < N_QUICK else pytest.param(seed, marks=pytest.mark.slow) for seed in range(N_WALKS)]
+)
 def test_after_any_mishap_one_call_makes_what_a_fresh_run_makes(seed, tmp_path, fresh_run):
     walk = Walk(tmp_path, seed)
     walk.check(fresh_run(walk))
