@@ -57,4 +57,4 @@ schema: env ## write the config's schema and docs/settings.md from the models
 	$(BIN)/python -m workflow.schemas.write_schema
 
 clean: ## remove the store, the results and the logs of ALL data sets; raw collections and .venv stay
-	rm -rf data/index data/frames data/faces data/crops data/landmarks data/masks data/samples results logs
+	rm -rf data/index data/frames data/faces data/crops data/landmarks data/masks data/samples data/.made.jsonl results logs

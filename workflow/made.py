@@ -66,7 +66,9 @@ class Books:
         self._past: dict[str, Made] = {}
         self._seen: dict[str, tuple[tuple[int, int], str]] = {}
         self._n_lines: dict[Path, int] = {}
-        for path in folder.glob(f"*/{BOOK}"):
+        for path in (folder / name / BOOK for name in ("data", "results")):
+            if not path.exists():
+                continue
             self._n_lines[path] = 0
             for line in path.read_text().splitlines():
                 self._n_lines[path] += 1

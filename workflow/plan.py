@@ -57,12 +57,26 @@ def read_outdated(config: dict, folder: Path) -> list[Outdated]:
         return [Outdated(**job) for job in json.loads(told.read_text())]
 
 
+def older_extras(config: dict, folder: Path) -> list[Outdated]:
+    """Of the results that nobody has to ask for, such as figures that explain a detector, those that show an older one.
+
+    The arguments and errors are those of `read_outdated`.
+    """
+    extras = set(_extras(config, folder))
+    if not extras:
+        return []
+    return [job for job in read_outdated(config, folder) if not extras.isdisjoint(job.files)]
+
+
 def _targets(config: dict, folder: Path) -> list[str]:
     """All that the config asks for, and what is there of that which it only allows."""
-    experiments = resolve_experiments(config)
     targets = [f"data/samples/{name}.parquet" for name in resolve(config)]
-    targets += [f"results/{name}/eval.csv" for name in experiments]
-    extras = [f"results/{name}/{extra}" for name in experiments for extra in _EXTRAS]
+    targets += [f"results/{name}/eval.csv" for name in resolve_experiments(config)]
+    return targets + _extras(config, folder)
+
+
+def _extras(config: dict, folder: Path) -> list[str]:
+    extras = [f"results/{name}/{extra}" for name in resolve_experiments(config) for extra in _EXTRAS]
     studies = ["results", *(f"results/studies/{name}" for name in config.get("studies", {}))]
     extras += [f"{study}/{table}" for study in studies for table in _COMPARISONS]
-    return targets + [path for path in extras if (folder / path).exists()]
+    return [path for path in extras if (folder / path).exists()]

@@ -30,17 +30,19 @@ import socket
 import sys
 import time
 import uuid
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
 from snakemake.exceptions import WorkflowError
+from snakemake.logging import logger
 
 from preprocess.running.cli import UserError
 from preprocess.running.orphans import WATCHED_VARIABLE, machine, process_name
+from workflow.plan import older_extras
 from workflow.run_guard import BOOKS, Run, begin
 from workflow.scans import force_scans
-from workflow.snakemake_planning import plan_by_content
+from workflow.snakemake_planning import ContentPlanner, plan_by_content
 
 # Targets that write no file: asked for alone, they need no lock, and tell of the run that holds it.
 READING_TARGETS = frozenset({"status"})
@@ -87,17 +89,25 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
         options |= {"executor_plugin": executor_plugin, "executor_settings": executor_settings}
         execute(**options)
         if not (workflow.dryrun or workflow.touch or reads_only):
-            for _ in range(_MOST_ROUNDS):
-                if not planner.outdated_after(workflow):
-                    return
-                execute(**options)
-            if planner.outdated_after(workflow):
-                raise RunRefused(
-                    f"files are still outdated after {_MOST_ROUNDS} more rounds: something changes them while this run "
-                    "makes them, another program or two rules that write one file; find it with --dry-run"
-                )
+            _go_on(workflow, planner, lambda: execute(**options))
 
     workflow.execute = execute_guarded
+
+
+def _go_on(workflow: Any, planner: ContentPlanner, execute: Callable[[], object]) -> None:
+    """After a run: make what it has left outdated, and tell of older results that nobody asked for."""
+    n_rounds = 0
+    while planner.outdated_after(workflow):
+        if n_rounds == _MOST_ROUNDS:
+            raise RunRefused(
+                f"files are still outdated after {_MOST_ROUNDS} more rounds: something changes them while this run "
+                "makes them, another program or two rules that write one file; find it with --dry-run"
+            )
+        execute()
+        n_rounds += 1
+    if workflow.dag._finished:
+        for files, why in older_extras(workflow.globals["config"], Path()):
+            logger.warning(f"{files[0]} is outdated and was not asked for: {why}. To make it again, ask for it.")
 
 
 def _ignore_locks(workflow: Any) -> None:

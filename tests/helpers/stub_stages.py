@@ -35,6 +35,8 @@ TARGET = "results/e1/eval.csv"
 _PROGRAM = '''#!{python} -ISs
 import hashlib, json, os, sys, time
 module, arguments = sys.argv[2], sys.argv[3:]
+if module == "snakemake":  # a plan that a run asks for
+    os.execv({python!r}, [{python!r}, *sys.argv[1:]])
 options, name = {{}}, None
 for word in arguments:
     if word.startswith("--"):
@@ -92,6 +94,8 @@ else:
                       for shard in range(of["n_shards"]))
     read = sorted(set(read) - set(outputs))
     text = digest(*parts, *(path + digest(content(path)) for path in read))
+if stage == "learning_curves":
+    outputs = [one["output"] + suffix for suffix in (".png", ".svg")]
 if stage == "evaluate":
     folder = os.path.dirname(one["output"])
     outputs += [f"{{folder}}/{{name}}" for name in ("missing.csv", "videos.csv", "record.json", "video_scores.parquet")]

@@ -20,6 +20,7 @@ import yaml
 from helpers.once import made_once
 from helpers.small_run import ROOT, planned, snakemake_command, start_snakemake
 from helpers.stub_stages import CONFIG, TARGET, contents, files_of, stub_python, write_raw
+from workflow.plan import read_outdated
 
 PROMISED: list[str] = []
 
@@ -313,3 +314,17 @@ def test_what_a_new_index_changes_runs_in_the_same_call_or_the_next(folder):
     assert not {path for path in again if path.startswith("data/") and "/w" in path}
     assert {path for path in again if path.startswith("data/crops/")} == {shard.replace("frames", "crops")[:-7] + "h5"}
     folder.settle()
+
+
+def test_a_figure_of_an_older_detector_is_told_of_and_made_again_when_it_is_asked_for(folder):
+    learning = "results/e1/figures/learning.png"
+    folder.run(learning)
+    folder.settings["learning_rate"] = 0.01
+    done = folder.call()
+    assert done.returncode == 0
+    assert (
+        f"{learning} is outdated and was not asked for: results/e1/seed0/summary.json is changed since" in done.stdout
+    )
+    assert [job.files[0] for job in read_outdated(folder.config, folder.path)] == [learning]
+    assert folder.run(learning) == [learning]
+    assert read_outdated(folder.config, folder.path) == []

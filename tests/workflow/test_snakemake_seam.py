@@ -200,6 +200,7 @@ def call(monkeypatch):
             basedir="/code",
             dryrun=dry,
             touch=touch,
+            dag=SimpleNamespace(_finished=set()),
             dag_settings=SimpleNamespace(targets=frozenset(targets), forcerun=frozenset()),
             logger_manager=SimpleNamespace(get_logfile=lambda: list(log)),
             _prepare_dag=lambda **options: done.append(("prepare", options)),
