@@ -1,13 +1,14 @@
 """Train a detector on the samples of one or more data sets: `python -m detectors.train --help`.
 
-A training that was killed goes on after its last whole epoch when the same command is given again, and ends
-with the weights it would have had. On one machine the same seed and settings give the same weights with any number
-of loader workers and cores.
+A training that was killed goes on after its last whole epoch when the same command is given again, and ends with the
+weights it would have had. Settings that return find their detector again (`detectors.previous`). On one machine the
+same seed and settings give the same weights with any number of loader workers and cores.
 """
 
 from __future__ import annotations
 
 import argparse
+import hashlib
 import importlib
 import json
 import logging
@@ -24,6 +25,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
+from detectors import previous
 from detectors.data.loader import default_workers
 from detectors.data.samples import Samples, training_methods
 from detectors.data.split import draw_rows, split_for_training
@@ -36,11 +38,12 @@ from detectors.measures.runs import equal_error_thresholds
 from preprocess.running.cli import UserError, run_command
 from preprocess.running.device import pick_devices
 from preprocess.running.settings import load_settings, settings_json
-from preprocess.store import versions
+from preprocess.store import checksum, versions
 from preprocess.store.atomic import atomic_path
 from preprocess.store.checksum import file_sha256
 from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
+from preprocess.store.stages import STAGES
 from preprocess.store.tables import read_table, write_table
 
 log = logging.getLogger("detectors")
@@ -123,8 +126,13 @@ def train_detector(
         "settings": dict(family_settings),
         "seed": seed,
         "samples": {path.name: file_sha256(path) for path in map(Path, samples)},
+        "store": _store_checksum(selection.samples, data, FAMILIES[detector].reads),
         "version": versions.TRAIN,
     }
+    files = [output, validation, summary]
+    if previous.take_back(files, {"experiment": experiment, **fingerprint}):
+        report: dict[str, Any] = json.loads(summary.read_text())
+        return report
     resume_from = _prepare_checkpoints(logs / "checkpoints", fingerprint)
 
     L.seed_everything(seed, workers=True, verbose=False)
@@ -154,6 +162,7 @@ def train_detector(
         "train": sorted(read_origin(path).dataset for path in samples),
         "thresholds": validation_thresholds(scored, model.aggregation),
     }
+    previous.keep(files, {"experiment": experiment, **fingerprint})
     with atomic_path(output) as temporary, open(temporary, "wb") as file:
         # through a file object, since torch.save writes the name of a path into the file
         torch.save({**facts, "state_dict": model.state_dict()}, file)
@@ -239,6 +248,19 @@ def _summary(
         "libraries": {name: importlib.import_module(name).__version__ for name in _LIBRARIES},
         "python": platform.python_version(),
     }
+
+
+def _store_checksum(samples: Samples, data: Path, stages: Sequence[str]) -> str:
+    """One checksum of all files of the store that the samples lie in, by the checksums that these hold."""
+    codes = np.unique(np.stack([samples.dataset.codes, samples.shard.codes], axis=1), axis=0)
+    digest = hashlib.sha256()
+    for dataset, shard in sorted((samples.dataset.names[one], samples.shard.names[other]) for one, other in codes):
+        for stage in stages:
+            path = data / STAGES[stage].shard_file(dataset, shard)
+            # who reads a file that is absent says so
+            content = checksum.recorded(path) if path.exists() else None
+            digest.update(f"{stage} {dataset} {shard} {content}\n".encode())
+    return digest.hexdigest()
 
 
 def _prepare_checkpoints(folder: Path, fingerprint: dict) -> Path | None:

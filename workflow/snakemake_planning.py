@@ -46,8 +46,6 @@ from workflow.up_to_date import Task, judge, other_params
 # Parameters that decide no results: where a collection lies (the scan is asked whether it is the same there, and the
 # stages compare each file with the index), and the path of a file that is an input as well.
 _PLACES = ("root", "predictor")
-# Inputs whose order makes no difference.
-_ORDER_FREE = ("train_detector",)
 # A few of many are named.
 _TOLD = 3
 
@@ -147,7 +145,6 @@ class ContentPlanner:
             # what a rule calls ancient it waits for, and reads nothing of
             inputs=tuple(str(file) for file in job.input if "ancient" not in file.flags),
             outputs=tuple(map(str, job.output)),
-            in_order=rule not in _ORDER_FREE,
             places=places_of(job.params["root"]) if _reads_raw_folder(rule, params) else {},
             defaults=setting_defaults(rule, params),
         )

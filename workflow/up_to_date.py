@@ -32,7 +32,6 @@ class Task:
         params: Parameters that decide its results, as JSON has them.
         inputs: Files that decide its results, in the order of the rule.
         outputs: Files that it writes.
-        in_order: Whether the order of its inputs decides its results.
         places: Parameters that decide nothing, as long as the same lies there.
         defaults: By parameter with settings as JSON, what settings have when nobody sets them.
     """
@@ -41,7 +40,6 @@ class Task:
     params: Mapping[str, Any]
     inputs: tuple[str, ...]
     outputs: tuple[str, ...]
-    in_order: bool = True
     places: Mapping[str, str] = field(default_factory=dict)
     defaults: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)
 
@@ -162,8 +160,6 @@ def _other_inputs(
     contents = {path: expected.get(path) or found(path) or "" for path in task.inputs}
     now = [(_key(path), known.get(path, "") if content == _ANY else content) for path, content in contents.items()]
     before = [(_key(path), content) for path, content in made.inputs]
-    if not task.in_order:
-        now, before = sorted(now), sorted(before)
     if now == before:
         return None
     had, has = dict(before), dict(now)

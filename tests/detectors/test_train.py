@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 
+import h5py
 import numpy as np
 import pytest
 import torch
@@ -23,6 +24,7 @@ from helpers.small_run import ROOT
 from helpers.tiny_store import make_store
 from preprocess.running.cli import UserError
 from preprocess.running.orphans import RUN_VARIABLE, processes_of
+from preprocess.store.checksum import stamp
 from preprocess.store.origin import read_origin
 from preprocess.store.schemas import PREDICTIONS
 from preprocess.store.tables import read_rows
@@ -159,6 +161,27 @@ def test_other_settings_start_anew(store, tmp_path, caplog):
     assert "starting anew" in caplog.text
     assert summary["best_epoch"] == 0
     assert summary["settings"]["learning_rate"] == 1e-3
+
+
+def test_settings_that_return_take_their_detector_back_unless_the_crops_are_others(tmp_path, caplog):
+    store = make_store(tmp_path / "store")
+    folder, first, second = tmp_path / "folder", {"epochs": 1}, {"epochs": 1, "learning_rate": 1e-3}
+    train(store, folder, settings=first)
+    before = [(folder / name).read_bytes() for name in ("detector.ckpt", "validation.parquet", "summary.json")]
+    train(store, folder, settings=second)
+    with caplog.at_level(logging.INFO, logger="detectors"):
+        summary = train(store, folder, settings=first)
+    assert "taken back" in caplog.text
+    assert summary == json.loads(before[-1])
+    assert [(folder / name).read_bytes() for name in ("detector.ckpt", "validation.parquet", "summary.json")] == before
+    # the same samples of other crops
+    crops = store.crops / "tiny/0000.h5"
+    with h5py.File(crops, "r+") as file:
+        file.attrs["settings"] = "{}"
+    stamp(crops)
+    caplog.clear()
+    train(store, folder, settings=second)
+    assert "taken back" not in caplog.text
 
 
 def test_summary_tells_what_was_trained(undisturbed):

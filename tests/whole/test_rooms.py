@@ -69,7 +69,7 @@ COMMANDS = {
         *("index", "frames", "faces", "crops", "landmarks", "masks", "samples"),
         *("preview", "export_crops", "train_predictor"),
     },
-    "detectors": {"train", "predict", "ensemble", "evaluate", "explain", "retrieve", "score"},
+    "detectors": {"train", "predict", "ensemble", "evaluate", "explain", "previous", "retrieve", "score"},
 }
 
 

@@ -230,13 +230,6 @@ def test_a_result_that_was_edited_or_deleted_is_made_again(folder, path, spoil):
     assert contents(folder.path) == before
 
 
-def test_a_training_that_is_fed_in_another_order_is_the_same(folder):
-    folder.experiment |= {"train": ["v", "w"], "test": ["v"]}
-    folder.run()
-    folder.experiment["train"] = ["w", "v"]
-    assert "results/e1/seed0/detector.ckpt" not in folder.plan()
-
-
 # --- what fails has not happened --------------------------------------------------------------------------------
 
 

@@ -104,8 +104,6 @@ def test_more_or_fewer_inputs_are_told(folder):
     assert verdicts(folder) == {CROPS: "made also from data/frames/b.parquet"}
     turned = crops(inputs=("data/frames/b.parquet", FRAMES))
     assert verdicts(folder, frames(), turned) == {CROPS: "made from the same files in another order"}
-    free = Task(turned.rule, turned.params, turned.inputs, turned.outputs, in_order=False)
-    assert verdicts(folder, frames(), free) == {}
 
 
 def test_a_file_of_ones_own_may_lie_anywhere(folder):
