@@ -177,7 +177,7 @@ def test_settings_that_return_take_their_detector_back_unless_the_crops_are_othe
     # the same samples of other crops
     crops = store.crops / "tiny/0000.h5"
     with h5py.File(crops, "r+") as file:
-        file.attrs["settings"] = "{}"
+        file.attrs["settings"] = "others"
     stamp(crops)
     caplog.clear()
     train(store, folder, settings=second)
