@@ -6,7 +6,7 @@ runs above a job. For the rules of this workflow it is told otherwise; rules tha
 What it leans on, though Snakemake does not promise it; tests/workflow/test_snakemake_seam.py names what a new Snakemake
 has taken away:
 
-- `DAG.check_incomplete`, called before it, after `Workflow.persistence` is there;
+- `DAG.check_incomplete`, called before a plan, when `Workflow.persistence` is there;
 - `DAG.update_needrun`, which decides what runs, and what it fills: `_needrun`, `_n_until_ready`, `_len`, `_reason`; of
   `DAG` also `jobs`, `targetjobs`, `targetrules`, `targetfiles`, `forcerules`, `forcefiles`, `omitforce`,
   `dependencies`, `depending`, `finished`, `_finished`, `workflow` and `toposorted`;
@@ -82,6 +82,7 @@ class ContentPlanner:
         self._workflow = workflow
         self._rules = str(rules)
         self._persistence: Any = None
+        self._cut_short: set[Any] = set()
 
     @functools.cached_property
     def books(self) -> Books:
@@ -118,6 +119,14 @@ class ContentPlanner:
         with contextlib.suppress(UserError):
             self.books.tidy()
 
+    async def look_for_cut_short(self, dag: Any) -> None:
+        """Ask Snakemake's record which jobs began and did not end, of those of whose files no book tells."""
+        persistence = self._workflow.persistence
+        for job in dag.jobs:
+            is_unknown = self.decides(job) and self.books.of(str(job.output[0])) is None
+            if is_unknown and await type(persistence).incomplete(persistence, job):
+                self._cut_short.add(job)
+
     def outdated_after(self, workflow: Any) -> bool:
         """Whether a run that has ended well has left something outdated; then the next one forces nothing by itself."""
         if not workflow.dag._finished or not (left := self.outdated(workflow.dag)):
@@ -151,6 +160,8 @@ class ContentPlanner:
 
     def _unknown(self, task: Task, job: Any) -> str | None:
         """Why a job has to run of whose files no book tells, as far as Snakemake or they themselves know."""
+        if job in self._cut_short:
+            return "its job was cut short"
         persistence = self._workflow.persistence
         kind = type(persistence)  # its own answers, not those that it gives while it is asked about our jobs
         if kind.params_changed(persistence, job):
@@ -159,7 +170,8 @@ class ContentPlanner:
             return "its set of inputs has changed"
         wanted = task.params.get("settings")
         for path in task.outputs:
-            if wanted is None or Path(path).suffix not in (".parquet", ".h5"):
+            # files of the store say how their stage was set
+            if wanted is None or not path.startswith("data/") or Path(path).suffix not in (".parquet", ".h5"):
                 continue
             try:
                 origin = read_origin(path)
@@ -218,6 +230,7 @@ async def _update_needrun(dag: Any, create_inventory: bool = False) -> None:
         await _snakemakes_update_needrun(dag, create_inventory)
         return
     await _snakemakes_update_needrun(dag, create_inventory)
+    await planner.look_for_cut_short(dag)
     found = {job: words for job, words in planner.outdated(dag).items() if not dag.finished(job)}
     if OUTDATED_VARIABLE in os.environ:
         jobs = [Outdated([str(file) for file in job.output], words)._asdict() for job, words in found.items()]

@@ -73,7 +73,7 @@ def judge(
         if made is not None:
             wrong = _wrong(task, made, there, found, expected) or (moved(task, made) if there else None)
         else:
-            wrong = (_again(task, expected) or unknown(task)) if there else None
+            wrong = (_gone(task, there) or _again(task, expected) or unknown(task)) if there else None
         if there and wrong:
             verdicts[task.outputs] = wrong
         if not there:
@@ -107,13 +107,19 @@ def _wrong(
     expected: Mapping[str, str | None],
 ) -> str | None:
     """What is wrong with the files of a task, against what the book says of them."""
-    if there and (gone := [path for path in task.outputs if path not in there]):
-        return f"{_some(gone)} missing"
+    if there and (gone := _gone(task, there)):
+        return gone
     if strange := [path for path in there if made.outputs.get(path) != found(path)]:
         return f"{_some(strange)} changed since the job wrote it"
     if made.rule != task.rule:
         return f"made by the rule {made.rule}"
     return other_params(made.params, task.params, task.defaults) or _other_inputs(task, made, found, expected)
+
+
+def _gone(task: Task, there: list[str]) -> str | None:
+    """Which files of a task are absent, where others are there."""
+    gone = [path for path in task.outputs if path not in there]
+    return f"{_some(gone)} missing" if gone else None
 
 
 def other_params(

@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+from base64 import urlsafe_b64encode
 from pathlib import Path
 
 import pytest
@@ -321,3 +322,15 @@ def test_a_figure_of_an_older_detector_is_told_of_and_made_again_when_it_is_aske
     assert [job.files[0] for job in read_outdated(folder.config, folder.path)] == [learning]
     assert folder.run(learning) == [learning]
     assert read_outdated(folder.config, folder.path) == []
+
+
+def test_a_file_of_a_job_that_was_cut_short_is_not_taken_for_a_whole_one(folder):
+    detector = "results/e1/seed0/detector.ckpt"
+    (folder.path / "results/.made.jsonl").unlink()
+    shutil.rmtree(folder.path / ".snakemake")
+    # nobody knows better
+    assert folder.plan() == set()
+    note = folder.path / ".snakemake/incomplete" / urlsafe_b64encode(detector.encode()).decode()
+    note.parent.mkdir(parents=True, exist_ok=True)
+    note.write_text('{"external_jobid": null}')
+    assert folder.plan() == TRAINING

@@ -124,6 +124,12 @@ def test_files_of_which_no_book_tells_are_taken_as_they_are_unless_someone_knows
     }
 
 
+def test_half_of_the_files_of_a_job_are_not_taken_as_they_are(folder):
+    (folder / "data" / BOOK).unlink()
+    task = crops(CROPS, "data/crops/b.h5")
+    assert verdicts(folder, frames(), task) == {CROPS: "data/crops/b.h5 is missing"}
+
+
 def test_places_are_asked_for_only_where_files_are_there(folder):
     assert verdicts(folder, moved=lambda task, made: task.rule) == {FRAMES: "sample_frames", CROPS: "crop_faces"}
     (folder / CROPS).unlink()
