@@ -40,7 +40,7 @@ def partial(run, tmp_path):
     for path in ("data/index", "data/frames", "data/faces", "data/crops", "data/landmarks", "data/masks"):
         shutil.copytree(run / path, tmp_path / path)
     shutil.copytree(run / "data/samples", tmp_path / "data/samples")
-    shutil.copytree(run / "results", tmp_path / "results", ignore=shutil.ignore_patterns("logs", "figures"))
+    shutil.copytree(run / "results", tmp_path / "results", ignore=shutil.ignore_patterns("logs"))
     for file in ("faces/ff/0001.parquet", "crops/ff/0001.h5", "landmarks/ff/0001.parquet", "masks/ff/0001.h5"):
         (tmp_path / "data" / file).unlink()
     for file in ("samples/ff.parquet", "samples/ff.ledger.parquet", "index/dfdc.parquet"):
