@@ -24,7 +24,7 @@ import pytest
 from helpers.small_run import planned, start_snakemake
 from helpers.stub_stages import CONFIG, TARGET, contents, files_of, stub_python, write_raw
 
-N_WALKS = int(os.environ.get("N_WALKS", "30"))
+N_WALKS = int(os.environ.get("N_WALKS", "12"))
 # of these, so many in `make test`; the others in `make test-slow`
 N_QUICK = 5
 N_EDITS = 4
