@@ -129,8 +129,8 @@ def train_detector(
         "store": _store_checksum(selection.samples, data, FAMILIES[detector].reads),
         "version": versions.TRAIN,
     }
-    files = [output, validation, summary]
-    if previous.take_back(files, {"experiment": experiment, **fingerprint}):
+    files, made_from = [output, validation, summary], {"experiment": experiment, **fingerprint}
+    if previous.take_back(files, made_from):
         report: dict[str, Any] = json.loads(summary.read_text())
         return report
     resume_from = _prepare_checkpoints(logs / "checkpoints", fingerprint)
@@ -162,7 +162,7 @@ def train_detector(
         "train": sorted(read_origin(path).dataset for path in samples),
         "thresholds": validation_thresholds(scored, model.aggregation),
     }
-    previous.keep(files, {"experiment": experiment, **fingerprint})
+    previous.keep(files, made_from)
     with atomic_path(output) as temporary, open(temporary, "wb") as file:
         # through a file object, since torch.save writes the name of a path into the file
         torch.save({**facts, "state_dict": model.state_dict()}, file)

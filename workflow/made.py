@@ -10,7 +10,6 @@ Only the main process of a run writes, and one run has the folder (`workflow.run
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 from collections import Counter
@@ -115,8 +114,7 @@ class Books:
         made = self.of(path)
         if stat[0] > _ALWAYS_READ_BYTES and made is not None and tuple(made.stats.get(path, ())) == stat:
             return made.outputs[path]
-        with open(file, "rb") as opened:
-            return hashlib.file_digest(opened, "sha256").hexdigest()[:_DIGITS]
+        return checksum.file_sha256(file)[:_DIGITS]
 
     def add(
         self, rule: str, params: dict, inputs: Iterable[str], outputs: Iterable[str], places: dict[str, str]

@@ -41,6 +41,7 @@ from workflow.config import setting_defaults
 from workflow.made import Books
 from workflow.moved import moved, places_of
 from workflow.plan import OUTDATED_VARIABLE, Outdated
+from workflow.scans import scan_rule
 from workflow.up_to_date import Task, judge, other_params
 
 # Parameters that decide no results: where a collection lies (the scan is asked whether it is the same there, and the
@@ -127,13 +128,14 @@ class ContentPlanner:
             if is_unknown and await type(persistence).incomplete(persistence, job):
                 self._cut_short.add(job)
 
-    def outdated_after(self, workflow: Any) -> bool:
+    def outdated_after_run(self) -> bool:
         """Whether a run that has ended well has left something outdated; then the next one forces nothing by itself."""
-        if not workflow.dag._finished or not (left := self.outdated(workflow.dag)):
+        dag = self._workflow.dag
+        if not dag._finished or not (left := self.outdated(dag)):
             return False
         some = "; ".join(f"{job.output[0]} ({words})" for job, words in itertools.islice(left.items(), _TOLD))
         logger.info(f"What was made has changed what stands on it: {len(left)} steps more, such as {some}")
-        settings = workflow.dag_settings
+        settings = self._workflow.dag_settings
         settings.forcerun, settings.forcetargets, settings.forceall = set(), False, False
         return True
 
@@ -202,6 +204,11 @@ def _planner(rule: Any) -> ContentPlanner | None:
     return planner if planner is not None and planner.owns(rule) else None
 
 
+def _main_planner(workflow: Any) -> ContentPlanner | None:
+    """Who decides what runs; None: this process is a job, which is told."""
+    return getattr(workflow, "content_planner", None) if workflow.is_main_process else None
+
+
 _snakemakes_is_ancient = _IOFile.is_ancient.fget
 
 
@@ -225,11 +232,10 @@ _snakemakes_update_needrun = DAG.update_needrun
 
 async def _update_needrun(dag: Any, create_inventory: bool = False) -> None:
     """What is asked for and missing, or forced, as Snakemake finds it; what is outdated; and what these lack."""
-    planner = getattr(dag.workflow, "content_planner", None)
-    if planner is None or not dag.workflow.is_main_process:
-        await _snakemakes_update_needrun(dag, create_inventory)
-        return
     await _snakemakes_update_needrun(dag, create_inventory)
+    planner = _main_planner(dag.workflow)
+    if planner is None:
+        return
     await planner.look_for_cut_short(dag)
     found = {job: words for job, words in planner.outdated(dag).items() if not dag.finished(job)}
     if OUTDATED_VARIABLE in os.environ:
@@ -293,8 +299,8 @@ _snakemakes_finish = DAG.finish
 
 async def _finish(dag: Any, job: Any, *args: Any, **options: Any) -> None:
     await _snakemakes_finish(dag, job, *args, **options)
-    planner = getattr(dag.workflow, "content_planner", None)
-    if planner is not None and dag.workflow.is_main_process and not (dag.workflow.dryrun or dag.workflow.touch):
+    planner = _main_planner(dag.workflow)
+    if planner is not None and not (dag.workflow.dryrun or dag.workflow.touch):
         for one in job if job.is_group() else [job]:
             if planner.decides(one):
                 planner.finished(one)
@@ -360,7 +366,7 @@ def _answer_for_ours(persistence: Any, planner: ContentPlanner) -> None:
 
 def _reads_raw_folder(rule: str, params: dict) -> bool:
     """Whether a job looks at, or makes, what lies under a root: a scan, or the rendering of a collection."""
-    return rule == "make_synthetic" or ("index" in params and not rule.startswith("list_"))
+    return rule in ("make_synthetic", scan_rule(params.get("dataset", "")))
 
 
 def _plain(value: Any) -> Any:

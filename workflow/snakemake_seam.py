@@ -97,7 +97,7 @@ def guard_runs(workflow: Any, datasets: Iterable[str]) -> None:
 def _go_on(workflow: Any, planner: ContentPlanner, execute: Callable[[], object]) -> None:
     """After a run: make what it has left outdated, and tell of older results that nobody asked for."""
     n_rounds = 0
-    while planner.outdated_after(workflow):
+    while planner.outdated_after_run():
         if n_rounds == _MOST_ROUNDS:
             raise RunRefused(
                 f"files are still outdated after {_MOST_ROUNDS} more rounds: something changes them while this run "

@@ -121,19 +121,20 @@ def read_status(
     Raises:
         UserError: A file of the store cannot be read.
     """
+    outdated_paths = {folder / file for file in outdated}
     with ThreadPoolExecutor(_READERS) as readers:
         datasets = [
-            _dataset_status(name, resolved, folder / "data", outdated, readers)
+            _dataset_status(name, resolved, folder / "data", outdated_paths, readers)
             for name, resolved in resolve(config).items()
         ]
     experiments = [
-        _experiment_status(name, block, folder, outdated) for name, block in resolve_experiments(config).items()
+        _experiment_status(name, block, folder, outdated_paths) for name, block in resolve_experiments(config).items()
     ]
     return datasets, experiments
 
 
 def _dataset_status(
-    name: str, resolved: dict, data: Path, outdated: Collection[str], readers: ThreadPoolExecutor
+    name: str, resolved: dict, data: Path, outdated: set[Path], readers: ThreadPoolExecutor
 ) -> DatasetStatus:
     shards = resolved["shards"]
     index, ok_of_shard = _index_status(name, shards, data, outdated)
@@ -142,7 +143,7 @@ def _dataset_status(
         if stage.name == "index":
             continue
         paths = [data / stage.shard_file(name, shard) for shard in shards]
-        read = partial(_file_status, stage=stage, outdated=outdated, folder=data.parent)
+        read = partial(_file_status, stage=stage, outdated=outdated)
         there = {shard: file for shard, file in zip(shards, readers.map(read, paths), strict=True) if file is not None}
         stages.append(_shard_stage_status(stage, shards, there, ok_of_shard))
         if stage.loses_videos and ok_of_shard:
@@ -158,9 +159,7 @@ def _dataset_status(
     )
 
 
-def _index_status(
-    name: str, shards: list[str], data: Path, outdated: Collection[str]
-) -> tuple[StageStatus, dict[str, int]]:
+def _index_status(name: str, shards: list[str], data: Path, outdated: set[Path]) -> tuple[StageStatus, dict[str, int]]:
     """The index, and how many videos of each shard it passes on; empty before there is one."""
     stage = STAGES["index"]
     (table_path,) = (data / table for table in stage.tables(name))
@@ -168,7 +167,7 @@ def _index_status(
     table = _read_columns(table_path, ["shard", "status"])
     if table is None:
         return StageStatus(stage="index", n_files=len(shards), n_outdated=len(lists), n_bytes=_size(lists)), {}
-    is_current = not any(str(path.relative_to(data.parent)) in outdated for path in (table_path, *lists))
+    is_current = outdated.isdisjoint((table_path, *lists))
     counts = table.group_by(["shard", "status"]).aggregate([([], "count_all")]).to_pydict()
     by_status: Counter[str] = Counter()
     ok_of_shard = dict.fromkeys(shards, 0)
@@ -220,7 +219,7 @@ def _shard_stage_status(
     )
 
 
-def _samples_status(name: str, data: Path, outdated: Collection[str], ok_of_shard: dict[str, int]) -> StageStatus:
+def _samples_status(name: str, data: Path, outdated: set[Path], ok_of_shard: dict[str, int]) -> StageStatus:
     stage = STAGES["samples"]
     samples, ledger = files = [data / table for table in stage.tables(name)]
     table = _read_columns(ledger, ["status"])
@@ -229,7 +228,7 @@ def _samples_status(name: str, data: Path, outdated: Collection[str], ok_of_shar
         videos_left = sum(ok_of_shard.values()) if ok_of_shard else None
         return StageStatus(stage="samples", n_files=1, videos_left=videos_left, n_bytes=_size(files))
     by_status = Counter({row["values"]: row["counts"] for row in pc.value_counts(table["status"]).to_pylist()})
-    is_current = not any(str(path.relative_to(data.parent)) in outdated for path in files)
+    is_current = outdated.isdisjoint(files)
     return StageStatus(
         stage="samples",
         n_files=1,
@@ -243,7 +242,7 @@ def _samples_status(name: str, data: Path, outdated: Collection[str], ok_of_shar
     )
 
 
-def _file_status(path: Path, *, stage: Stage, outdated: Collection[str], folder: Path) -> _FileStatus | None:
+def _file_status(path: Path, *, stage: Stage, outdated: set[Path]) -> _FileStatus | None:
     """What a shard's file says; None when it is not there: a run that goes on removes what it makes anew."""
     try:
         file = path.stat()
@@ -262,7 +261,7 @@ def _file_status(path: Path, *, stage: Stage, outdated: Collection[str], folder:
         videos_ok, without = _count_videos(table, with_face=(OK, UNUSED) if stage.name == "faces" else (OK,))
         if stage.loses_videos:
             lost = without
-    return _FileStatus(str(path.relative_to(folder)) not in outdated, file.st_size, videos_ok, lost)
+    return _FileStatus(path not in outdated, file.st_size, videos_ok, lost)
 
 
 def _count_videos(table: pa.Table, with_face: tuple[str, ...]) -> tuple[int, Counter]:
@@ -303,14 +302,14 @@ def _read_columns(path: Path, columns: list[str]) -> pa.Table | None:
         raise UserError(f"cannot read {path}: {error}. Remove it and run again") from error
 
 
-def _experiment_status(name: str, experiment: dict, folder: Path, outdated: Collection[str]) -> ExperimentStatus:
+def _experiment_status(name: str, experiment: dict, folder: Path, outdated: set[Path]) -> ExperimentStatus:
     results = folder / "results" / name
     seeds = [results / f"seed{seed}" for seed in experiment["seeds"]]
     detectors = [] if "ensemble" in experiment else [seed / "detector.ckpt" for seed in seeds]
     predictions = [seed / "predictions" / f"{dataset}.parquet" for seed in seeds for dataset in experiment["test"]]
 
     def is_done(path: Path) -> bool:
-        return path.exists() and str(path.relative_to(folder)) not in outdated
+        return path.exists() and path not in outdated
 
     trained = list(filter(is_done, detectors))
     predicted = list(filter(is_done, predictions))

@@ -36,10 +36,9 @@ _IMPORTED = (
 _MESSAGE_BYTES = 1 << 20
 _START_SECONDS = 300
 
-# Reads nothing but the standard library's core, so that it is up in a hundredth of a second. Its own arguments come
-# after the path of the server's socket.
+# Reads nothing but the standard library's core, so that it is up in a hundredth of a second.
 _CLIENT = """#!{python} -ISs
-import array, json, os, signal, socket, sys
+import json, os, signal, socket, sys
 arguments = sys.argv[1:]
 if arguments[:1] != ["-m"]:
     os.execv({python!r}, [{python!r}, *arguments])

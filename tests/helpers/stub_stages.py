@@ -8,10 +8,13 @@ runs end with the same files exactly when the same was made from the same. It ta
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+
+from helpers.small_run import start_snakemake
 
 # Two collections and a detector.
 CONFIG = {
@@ -143,3 +146,15 @@ def files_of(folder: Path) -> list[str]:
 def contents(folder: Path) -> dict[str, str]:
     """What stands in them."""
     return {path: (folder / path).read_text() for path in files_of(folder)}
+
+
+def run_stubbed(folder: Path, config: dict, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """Run Snakemake in a folder with stub stages."""
+    (folder / "ran.txt").unlink(missing_ok=True)
+    return start_snakemake(folder, *arguments, config=config, cores=8, python=stub_python())
+
+
+def jobs_that_ran(folder: Path) -> list[list[str]]:
+    """Outputs of each job of the last run, as they began."""
+    ran = folder / "ran.txt"
+    return [line.split() for line in ran.read_text().splitlines()] if ran.exists() else []

@@ -19,8 +19,17 @@ import pytest
 import yaml
 
 from helpers.once import made_once
-from helpers.small_run import ROOT, planned, snakemake_command, start_snakemake
-from helpers.stub_stages import CONFIG, TARGET, contents, files_of, stub_python, write_raw
+from helpers.small_run import ROOT, planned, snakemake_command
+from helpers.stub_stages import (
+    CONFIG,
+    TARGET,
+    contents,
+    files_of,
+    jobs_that_ran,
+    run_stubbed,
+    stub_python,
+    write_raw,
+)
 from workflow.plan import read_outdated
 
 PROMISED: list[str] = []
@@ -64,15 +73,13 @@ class Folder:
         return planned(self.path, "--", *(targets or (TARGET,)))
 
     def call(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return start_snakemake(self.path, *(arguments or (TARGET,)), config=self.config, cores=8, python=stub_python())
+        return run_stubbed(self.path, self.config, *(arguments or (TARGET,)))
 
     def run(self, *arguments: str) -> list[str]:
         """First outputs of the jobs that ran."""
-        (self.path / "ran.txt").unlink(missing_ok=True)
         done = self.call(*arguments)
         assert done.returncode == 0, done.stdout[-3000:]
-        ran = self.path / "ran.txt"
-        return [line.split()[0] for line in ran.read_text().splitlines()] if ran.exists() else []
+        return [outputs[0] for outputs in jobs_that_ran(self.path)]
 
     def settle(self) -> None:
         """After one run nothing is left to do."""

@@ -210,7 +210,7 @@ def call(monkeypatch):
             done.append(("execute", options)),
         )
         left = iter(left)
-        planner = SimpleNamespace(tidy=lambda: None, outdated_after=lambda _: next(left, False))
+        planner = SimpleNamespace(tidy=lambda: None, outdated_after_run=lambda: next(left, False))
         monkeypatch.setattr(snakemake_seam, "plan_by_content", lambda *_: planner)
         guard_runs(workflow, ("a", "b"))
         plugin = SimpleNamespace(name="cluster-generic", common_settings=SimpleNamespace(dryrun_exec=dry))

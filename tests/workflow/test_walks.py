@@ -21,8 +21,8 @@ from pathlib import Path
 
 import pytest
 
-from helpers.small_run import planned, start_snakemake
-from helpers.stub_stages import CONFIG, TARGET, contents, files_of, stub_python, write_raw
+from helpers.small_run import planned
+from helpers.stub_stages import CONFIG, TARGET, contents, files_of, jobs_that_ran, run_stubbed, write_raw
 
 N_WALKS = int(os.environ.get("N_WALKS", "12"))
 # of these, so many in `make test`; the others in `make test-slow`
@@ -165,8 +165,7 @@ class Walk:
 
     def call(self, *arguments: str):
         """Run Snakemake on the config of now."""
-        (self.folder / "ran.txt").unlink(missing_ok=True)
-        return start_snakemake(self.folder, *arguments, config=self.config, cores=8, python=stub_python())
+        return run_stubbed(self.folder, self.config, *arguments)
 
     def told(self, text: str = "") -> str:
         return "\n".join([*self.story, json.dumps(self.config), text[-3000:]])
@@ -180,7 +179,7 @@ class Walk:
         assert done.returncode == 0, self.told(done.stdout)
         after = contents(self.folder)
         assert {path: after.get(path) for path in fresh} == fresh, self.told(done.stdout)
-        ran = [line.split() for line in lines_of(self.folder / "ran.txt")]
+        ran = jobs_that_ran(self.folder)
         unplanned = [outputs[0] for outputs in ran if outputs[0] not in plan]
         assert not unplanned, self.told(done.stdout)
         needless = [
@@ -191,10 +190,6 @@ class Walk:
         assert not needless, self.told(f"{needless}\n{done.stdout}")
         assert planned(self.folder, "--", TARGET) == set(), self.told()
         self.configs.append(copy.deepcopy(self.config))
-
-
-def lines_of(path: Path) -> list[str]:
-    return path.read_text().splitlines() if path.exists() else []
 
 
 @pytest.fixture(scope="module")
@@ -212,7 +207,7 @@ def fresh_run(tmp_path_factory):
             for path, text in raw.items():
                 (folder / path).parent.mkdir(parents=True, exist_ok=True)
                 (folder / path).write_text(text)
-            done = start_snakemake(folder, TARGET, config=config, cores=8, python=stub_python())
+            done = run_stubbed(folder, config, TARGET)
             assert done.returncode == 0, done.stdout[-3000:]
             known[key] = contents(folder)
         return known[key]
